@@ -1,0 +1,53 @@
+"""What the sub-commands share: options, exit status, consoles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+Device = Annotated[str, typer.Option("--device", help="auto (the GPU when there is one), cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; as many as cores by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of text.")]
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit torch to so many CPU threads."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def error_console() -> Console:
+    """Messages and progress go to standard error, so that results can be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` pairs to a dictionary, values as YAML reads them; `ConfigError` for anything else."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{pair}: expected key=value")
+        options[key.strip().replace("-", "_")] = yaml.safe_load(value)
+    return options

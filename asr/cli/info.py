@@ -1,0 +1,37 @@
+"""`asr info`: what a model folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli.common import Json, print_json
+
+
+def command(model: Annotated[Path, typer.Argument(help="Model folder.")], json: Json = False) -> None:
+    """Check a model folder and describe it."""
+    from asr.model.checkpoint import CARD, WEIGHTS, load_folder
+
+    acoustic, tokenizer = load_folder(model)
+    config = acoustic.config
+    facts = {
+        "model": str(model),
+        "parameters": acoustic.parameter_count,
+        "megabytes": round((model / WEIGHTS).stat().st_size / 1e6, 2),
+        "cell": config.model.cell,
+        "layers": config.model.layers,
+        "hidden": config.model.hidden,
+        "bidirectional": config.model.bidirectional,
+        "sample_rate": config.features.sample_rate,
+        "frame_seconds": acoustic.frame_seconds,
+        "tokens": tokenizer.tokens,
+    }
+    if json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:14} {' '.join(value) if isinstance(value, list) else value}")
+    if (model / CARD).is_file():
+        typer.echo("\n" + (model / CARD).read_text(encoding="utf-8").rstrip())

@@ -1,0 +1,72 @@
+"""`asr transcribe`: audio files to text."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli.common import FAILED, Device, Threads, set_threads
+from asr.errors import AsrError, ConfigError
+
+
+class Format(StrEnum):
+    """What is written for each recording."""
+
+    txt = "txt"
+    json = "json"
+
+
+def command(
+    files: Annotated[list[Path], typer.Argument(help="Audio files of any format that libsndfile reads.")],
+    model: Annotated[Path, typer.Option(help="Model folder.")],
+    format_: Annotated[Format, typer.Option("--format", help="txt, or json with segments.")] = Format.txt,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Write NAME.txt or NAME.json for each file here instead of printing.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Print the words of recordings. A file that cannot be read is reported, and the others go on (exit status 1)."""
+    targets = _targets(files, output_dir, format_) if output_dir else None
+    set_threads(threads)
+    from asr.transcription import load_model
+
+    recogniser = load_model(model, device=device)
+    failures = 0
+    for index, result in enumerate(recogniser.transcribe_many(files)):
+        if isinstance(result, AsrError):
+            failures += 1
+            typer.secho(f"error: {result}", fg="red", err=True)
+            continue
+        text = result.text
+        if format_ is Format.json:
+            text = json.dumps({"file": str(files[index]), **result.to_dict()}, ensure_ascii=False)
+        if targets:
+            from asr.model.checkpoint import write_text
+
+            write_text(targets[index], text + "\n")
+        elif format_ is Format.txt and len(files) > 1:
+            typer.echo(f"{files[index]}: {text}")
+        else:
+            typer.echo(text)
+    if failures:
+        typer.secho(f"{failures} of {len(files)} files failed", fg="red", err=True)
+        raise typer.Exit(FAILED)
+
+
+def _targets(files: list[Path], folder: Path, format_: Format) -> list[Path]:
+    """The output path of each file; `ConfigError` when two would be written to the same place."""
+    targets = [folder / f"{file.stem}.{format_.value}" for file in files]
+    taken: dict[Path, Path] = {}
+    for file, target in zip(files, targets, strict=True):
+        if taken.setdefault(target, file) != file:
+            raise ConfigError(f"{taken[target]} and {file} would both be written to {target}; use two --output-dir")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output-dir {folder}: {error.strerror}") from None
+    return targets

@@ -1,0 +1,1 @@
+"""Manifests, corpora, batches: everything between files on disk and padded tensors."""

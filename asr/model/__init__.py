@@ -1,0 +1,1 @@
+"""The acoustic model: waveforms to token log-probabilities."""

@@ -1,0 +1,100 @@
+"""Recurrent layers of four cells in one or two directions, without PackedSequence.
+
+The equations, in the names of the tests that check them (float64 loops written from these lines):
+
+    rnn_tanh, rnn_relu   h_t = f(W_xh x_t + W_hh h_{t-1} + b_h)                       (Elman 1990)
+    lstm                 i, f, g, o = gates of W x_t + R h_{t-1} + b
+                         c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g),  h_t = sigmoid(o) tanh(c_t)
+    gru                  n = tanh(W_n x_t + b_n + sigmoid(r) (R_n h_{t-1} + c_n)),
+                         h_t = (1 - sigmoid(z)) n + sigmoid(z) h_{t-1}
+
+torch keeps b_h as two vectors that are only ever added; `b_h = bias_ih + bias_hh`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import ModelConfig
+from asr.model.masking import reverse_within
+
+
+def _cell(name: str, inputs: int, hidden: int) -> nn.RNNBase:
+    if name == "lstm":
+        return nn.LSTM(inputs, hidden, batch_first=True)
+    if name == "gru":
+        return nn.GRU(inputs, hidden, batch_first=True)
+    return nn.RNN(inputs, hidden, batch_first=True, nonlinearity=name.removeprefix("rnn_"))
+
+
+class RecurrentLayer(nn.Module):
+    """One recurrent layer: `[batch, frames, inputs]` to `[batch, frames, directions * hidden]`.
+
+    The backward direction is a second forward cell that reads the utterance reversed within its length, so padding
+    always comes after the last real frame and cannot reach it. Packing gives the same numbers but falls off the fused
+    CPU kernel (several times slower) and cannot be exported.
+    """
+
+    def __init__(self, cell: str, inputs: int, hidden: int, bidirectional: bool):
+        super().__init__()
+        self.forwards = _cell(cell, inputs, hidden)
+        self.backwards = _cell(cell, inputs, hidden) if bidirectional else None
+        self.size = hidden * (2 if bidirectional else 1)
+        for direction in filter(None, (self.forwards, self.backwards)):
+            initialise(direction)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Run both directions; what stands in the padding of the result is meaningless."""
+        output, _ = self.forwards(x)
+        if self.backwards is None:
+            return output
+        reverse, _ = self.backwards(reverse_within(x, lengths))
+        return torch.cat([output, reverse_within(reverse, lengths)], dim=-1)
+
+
+@torch.no_grad()
+def initialise(cell: nn.RNNBase) -> None:
+    """Glorot inputs, orthogonal recurrence (Saxe et al. 2014), zero biases, forget gates open (Jozefowicz et al. 2015).
+
+    The ReLU cell starts at the identity instead (Le et al. 2015), or its state explodes.
+    """
+    hidden = cell.hidden_size
+    for name, parameter in cell.named_parameters():
+        if name.startswith("weight"):
+            for gate in parameter.split(hidden):  # each gate is a matrix of its own
+                if name.startswith("weight_ih"):
+                    nn.init.xavier_uniform_(gate)
+                elif getattr(cell, "nonlinearity", None) == "relu":
+                    nn.init.eye_(gate)
+                else:
+                    nn.init.orthogonal_(gate)
+        else:
+            parameter.zero_()
+            if isinstance(cell, nn.LSTM) and name.startswith("bias_ih"):
+                parameter[hidden : 2 * hidden] = 1.0
+
+
+class Encoder(nn.Module):
+    """A stack of recurrent layers, each `dropout -> recurrence -> LayerNorm`.
+
+    LayerNorm sees one frame at a time: unlike BatchNorm it cannot let padding or the rest of the batch into a result.
+    """
+
+    def __init__(self, config: ModelConfig, inputs: int):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for _ in range(config.layers):
+            layer = RecurrentLayer(config.cell, inputs, config.hidden, config.bidirectional)
+            self.layers.append(layer)
+            self.norms.append(nn.LayerNorm(layer.size))
+            inputs = layer.size
+        self.dropout = nn.Dropout(config.dropout)
+        self.size = inputs
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`[batch, frames, inputs]` to `[batch, frames, size]`."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(layer(self.dropout(x), lengths))
+        return self.dropout(x)

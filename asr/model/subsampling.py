@@ -1,0 +1,59 @@
+"""Time subsampling before the recurrent layers: masked convolutions, or stacked frames."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import SubsamplingConfig
+from asr.model.masking import valid
+
+
+class ConvSubsampling(nn.Module):
+    """Stride-2 3x3 convolutions over time and frequency, each halving both (as in Wang et al. 2020, ESPnet).
+
+    `[batch, frames, mels]` to `[batch, ceil(frames / factor), size]`. Padding is set to 0 before every convolution,
+    which is what a convolution itself assumes past the end, so it cannot change a result.
+    """
+
+    def __init__(self, config: SubsamplingConfig, mels: int, size: int):
+        super().__init__()
+        self.factor = config.factor
+        channels = [1, *[config.channels] * (config.factor.bit_length() - 1)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
+        )
+        bins = mels
+        for _ in self.convolutions:
+            bins = (bins + 1) // 2
+        self.project = nn.Linear(config.channels * bins, size)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `[batch, frames, mels]` and lengths `[batch]`, both subsampled."""
+        x = x[:, None]
+        for convolution in self.convolutions:
+            x = torch.relu(convolution(x * valid(lengths, x.shape[2])[:, None, :, None]))
+            lengths = (lengths + 1) // 2
+        return self.project(x.transpose(1, 2).flatten(2)), lengths
+
+
+class StackSubsampling(nn.Module):
+    """`factor` neighbouring frames side by side, then a linear layer; the last group is filled up with 0."""
+
+    def __init__(self, config: SubsamplingConfig, mels: int, size: int):
+        super().__init__()
+        self.factor = config.factor
+        self.project = nn.Linear(config.factor * mels, size)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features `[batch, frames, mels]` and lengths `[batch]`, both subsampled."""
+        x = x * valid(lengths, x.shape[1])[..., None]
+        x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % self.factor))
+        return self.project(x.unflatten(1, (-1, self.factor)).flatten(2)), -(-lengths // self.factor)
+
+
+def subsampling(config: SubsamplingConfig, mels: int, size: int) -> ConvSubsampling | StackSubsampling:
+    """The layer that `config.kind` names, from `mels` bins to `size` values a frame."""
+    return (ConvSubsampling if config.kind == "conv" else StackSubsampling)(config, mels, size)

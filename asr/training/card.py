@@ -1,0 +1,49 @@
+"""The model card: what the model is, what it was trained on, how good it is and how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr.config import Config
+from asr.data.loading import Example
+from asr.model.acoustic import AcousticModel
+from asr.model.checkpoint import CARD, write_text
+from asr.training.state import Progress
+from asr.version import __version__
+
+
+def write_card(
+    folder: Path, config: Config, progress: Progress, model: AcousticModel, examples: Sequence[Example]
+) -> None:
+    """Write README.md of the model folder."""
+    hours = sum(example.utterance.duration for example in examples) / 3600
+    speakers = {example.utterance.speaker for example in examples} - {None}
+    millions = f"{model.parameter_count / 1e6:.2f} M"
+    directions = "bidirectional " if config.model.bidirectional else ""
+    dev = "no dev set"
+    if progress.best_wer is not None:
+        dev = f"{progress.best_wer:.2%} (CER {progress.best_cer:.2%}) on `{config.data.dev}`, greedy"
+    write_text(
+        folder / CARD,
+        f"""# {folder.resolve().name}
+
+A speech recogniser: log-mel features, {config.model.layers} {directions}{config.model.cell} layers of
+{config.model.hidden} units, CTC over {model.classifier.head.out_features} tokens; {millions} parameters.
+
+| | |
+|---|---|
+| trained on | `{config.data.train}`: {len(examples)} utterances, {hours:.2f} h, {len(speakers) or "unknown"} speakers |
+| dev WER | {dev} |
+| audio | mono, {config.features.sample_rate} Hz (other rates are resampled) |
+| weights | of epoch {progress.best_epoch} of {config.training.epochs}, seed {config.training.seed} |
+| training time | {progress.train_seconds:.0f} s until then |
+| made with | asr {__version__} |
+
+The dev set chose the epoch, so its WER flatters; measure on a test set with
+
+    asr evaluate MANIFEST --model {folder}
+
+Transcribe with `asr transcribe FILE --model {folder}`. Train again with `asr train {folder}/config.yaml --output NEW`.
+""",
+    )

@@ -1,0 +1,50 @@
+"""May a training start in this folder, and does what is there belong to it?"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from asr.config import Config, load_config
+from asr.errors import TrainingError
+from asr.model.checkpoint import CARD, CONFIG, TOKENS, WEIGHTS
+from asr.training.log import LOG
+from asr.training.state import LAST
+
+FREE_TO_CHANGE = {"data.workers", "training.checkpoint_minutes", "decoding.batch_seconds"}
+"""Keys that do not change what is learnt."""
+
+
+def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bool) -> bool:
+    """Whether to continue from `last.safetensors` (true) or to start from the beginning.
+
+    Raises:
+        TrainingError: a training is there and neither `resume` nor `overwrite` is set, or its configuration differs.
+    """
+    if overwrite:
+        for name in (LAST, WEIGHTS, CARD, CONFIG, TOKENS, LOG):
+            (output / name).unlink(missing_ok=True)
+        shutil.rmtree(output / "tensorboard", ignore_errors=True)
+        return False
+    if not (output / LAST).exists():
+        if (output / WEIGHTS).exists() and not resume:
+            raise TrainingError(f"{output}: holds a model already; choose another --output, or --overwrite it")
+        return False
+    if not resume:
+        raise TrainingError(
+            f"{output}: holds a training already; --resume continues it, --overwrite starts it again from the beginning"
+        )
+    before, now = _flat(load_config(output / CONFIG).model_dump()), _flat(config.model_dump())
+    changed = [key for key in now if now[key] != before.get(key) and key not in FREE_TO_CHANGE]
+    if changed:
+        listed = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
+        raise TrainingError(f"{output}: cannot be continued with another configuration: {listed}")
+    return True
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

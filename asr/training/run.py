@@ -1,0 +1,100 @@
+"""`train`: from a configuration to a model folder; checks the data, sets up the device, and runs the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from rich.console import Console
+
+from asr.config import Config, TrainingConfig
+from asr.data.manifest import Utterance, read_manifest
+from asr.decoding.recogniser import choose_device
+from asr.errors import TrainingError
+from asr.model.acoustic import AcousticModel
+from asr.model.checkpoint import TOKENS, create_folder
+from asr.text import Tokenizer
+from asr.training.preparation import build_tokenizer, prepare_examples, summarise
+from asr.training.resume import check_resumable
+from asr.training.trainer import Trainer, TrainingResult
+
+
+def train(
+    config: Config,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    console: Console | None = None,
+) -> TrainingResult:
+    """Train a model into the folder `output`.
+
+    The folder becomes a model folder (the epoch with the lowest dev WER) and also holds `last.safetensors`, from which
+    `resume` continues exactly, `log.jsonl` and `tensorboard/`.
+
+    Args:
+        config: `data.train` must be set; without `data.dev` the last epoch is kept.
+        output: a new folder, or with `resume` one that an earlier call has left.
+        resume: go on from `last.safetensors`; starts from the beginning when there is none yet.
+        overwrite: forget what an earlier training left in `output`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        console: where progress is printed; None prints nothing.
+
+    Raises:
+        TrainingError: there is nothing to train on, or the loss is not finite ten times in a row.
+        Interrupted: Ctrl-C or SIGTERM, after saving.
+        ManifestError, CheckpointError, ConfigError: as their names say.
+    """
+    output = Path(output)
+    if config.data.train is None:
+        raise TrainingError("data.train is not set: name a manifest, e.g. --set data.train=data/an4/train")
+    resuming = check_resumable(output, config, resume=resume, overwrite=overwrite)
+    accelerator = _accelerator(config.training, device, console)
+    torch.manual_seed(config.training.seed)
+    train_set, dev_set = _read_sets(config)
+    tokenizer = Tokenizer.load(output / TOKENS) if resuming else build_tokenizer(train_set, config)
+    model = AcousticModel(config, len(tokenizer))
+    examples, problems = prepare_examples(train_set, tokenizer, model, config)
+    main = accelerator.is_main_process
+    if main and console:
+        for line in summarise(problems, config.data.train):
+            console.print(line, highlight=False, markup=False, soft_wrap=True, style="yellow")
+    if not examples:
+        raise TrainingError(f"{config.data.train}: no utterance can be trained on; the lines above say why")
+    if main and not resuming:
+        create_folder(output, config, tokenizer)
+    trainer = Trainer(config, output, accelerator, model, tokenizer, examples, dev_set, console if main else None)
+    return trainer.run(resuming)
+
+
+def _read_sets(config: Config) -> tuple[list[Utterance], list[Utterance]]:
+    assert config.data.train is not None
+    train_set = list(read_manifest(config.data.train))
+    dev_set = list(read_manifest(config.data.dev)) if config.data.dev else []
+    shared = {u.id for u in train_set} & {u.id for u in dev_set}
+    if shared:
+        raise TrainingError(
+            f"{len(shared)} utterances of {config.data.dev} are in {config.data.train} too (first {min(shared)!r}); "
+            "a dev WER on training data says nothing: split them again"
+        )
+    return train_set, dev_set
+
+
+def _accelerator(config: TrainingConfig, device: str, console: Console | None) -> Accelerator:
+    chosen = choose_device(device)
+    on_gpu = chosen.type == "cuda"
+    if on_gpu and chosen.index is not None:
+        torch.cuda.set_device(chosen)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if on_gpu and torch.cuda.is_bf16_supported() else "float32"
+    elif precision != "float32" and not on_gpu:
+        if console:
+            console.print(f"training.precision = {precision} needs a GPU; this CPU trains in float32", style="yellow")
+        precision = "float32"
+    names = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process may train several models one after the other
+    return Accelerator(cpu=not on_gpu, mixed_precision=names[precision])
