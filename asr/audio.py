@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import shutil
-import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from asr.audio_headers import CONVERT, FETCH_AGAIN, View, check_header
 from asr.errors import AudioError
 
 AudioSource: TypeAlias = str | Path | bytes | BinaryIO
@@ -32,8 +32,6 @@ READ_VALUES = 2**18
 """Numbers decoded at a time over all channels (1 MiB of float32), so that memory does not grow with the channels."""
 END_TOLERANCE = 0.01
 """Seconds a segment may reach past the end: manifests round times, and one feature frame is this long."""
-SIZE_SLACK = 64
-"""Bytes a file may lack: some recorders count their own header (44 bytes) as audio."""
 MP3_FRAME = 1152
 """Samples of the longest MP3 frame: encoders disagree by up to one frame about the length they declare."""
 MP3_PREROLL = 2.5
@@ -43,8 +41,6 @@ SPOOL_BYTES = 2**24
 """A stream that cannot seek (a pipe) is kept in memory up to this size, then in a temporary file."""
 
 _UNKNOWN_LENGTH = 2**62  # libsndfile gives 2**63 - 1 for a FLAC written to a pipe
-_CONVERT = "convert it with `ffmpeg -i INPUT -ac 1 -ar 16000 OUTPUT.wav`"
-_FETCH_AGAIN = "copy or download it again, or keep what is there with `ffmpeg -i INPUT OUTPUT.wav`"
 _FORMATS = "wav, flac, ogg (vorbis, opus), mp3, aiff, au, caf, NIST sph and the other formats of libsndfile are read"
 
 
@@ -121,34 +117,6 @@ def stream_audio(
             yield block[:filled]
 
 
-class _View:
-    """The bytes of a file for libsndfile, without its name: the content alone says what the format is.
-
-    With `unknown_size_at`, the four bytes there read as 0xFFFFFFFF, the mark of a size the writer did not know.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.unknown_size_at: int | None = None
-        self.tell = file.tell
-        self.seek = file.seek
-
-    def read(self, size: int = -1) -> bytes:
-        begin = self._file.tell()
-        data = self._file.read(size)
-        mark = self.unknown_size_at
-        if mark is None or begin >= mark + 4 or begin + len(data) <= mark:
-            return data
-        patched = bytearray(data)
-        for position in range(max(mark, begin), min(mark + 4, begin + len(data))):
-            patched[position - begin] = 0xFF
-        return bytes(patched)
-
-    def read_at(self, position: int, size: int) -> bytes:
-        self._file.seek(position)
-        return self._file.read(size)
-
-
 class _SequentialFile(soundfile.SoundFile):
     """A SoundFile that reads straight on: soundfile seeks after each block, which FLAC from a pipe cannot do."""
 
@@ -161,7 +129,7 @@ class _Recording:
     """An open recording: its name for messages, its bytes, their number, the decoder and samples per channel."""
 
     name: str
-    view: _View
+    view: View
     size: int
     sound: soundfile.SoundFile
     samples: int
@@ -188,8 +156,8 @@ def _opened(source: AudioSource) -> Iterator[_Recording]:
         size = file.seek(0, io.SEEK_END)
         if size == 0:
             raise AudioError(f"{name}: empty file, 0 bytes; record or download it again")
-        view = _View(file)
-        _check_header(view, size, name)
+        view = View(file)
+        check_header(view, size, name)
         sound = stack.enter_context(_decoder(view, name))
         if not MIN_SAMPLE_RATE <= sound.samplerate <= MAX_SAMPLE_RATE:
             raise AudioError(
@@ -230,7 +198,7 @@ def _binary_file(source: AudioSource, name: str, stack: ExitStack) -> BinaryIO:
     return spool  # type: ignore[return-value]  # the type stubs call it IO[bytes]
 
 
-def _decoder(view: _View, name: str) -> soundfile.SoundFile:
+def _decoder(view: View, name: str) -> soundfile.SoundFile:
     view.seek(0)
     try:
         return _SequentialFile(view)
@@ -238,100 +206,7 @@ def _decoder(view: _View, name: str) -> soundfile.SoundFile:
         said = error.error_string.rstrip(".")
         if error.code == 7:  # its text speaks of a missing file, but libmpg123 has given up on the frames
             said = "begins like an MP3 but has no whole frames"
-    raise AudioError(f"{name}: not audio that can be read (libsndfile: {said}); {_FORMATS}; {_CONVERT}")
-
-
-def _check_header(view: _View, size: int, name: str) -> None:
-    """Find what libsndfile keeps quiet about: it clips a promised length to the bytes that are there."""
-    head = view.read_at(0, 1024)
-    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
-        _check_chunks(view, size, name, ">" if head[:4] == b"RIFX" else "<", b"data")
-    elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        _check_chunks(view, size, name, ">", b"SSND")
-    elif head[:4] == b".snd" and len(head) >= 12:
-        offset, promised = struct.unpack(">II", head[4:12])
-        if not _placeholder(promised):
-            _check_size(name, promised, size - offset)
-    elif head[:7] == b"NIST_1A":
-        _check_sphere(head, size, name)
-    elif head[:4] == b"OggS":
-        _check_ogg(view, size, name)
-
-
-def _check_size(name: str, promised: int, found: int) -> None:
-    if promised - found > SIZE_SLACK:
-        raise AudioError(
-            f"{name}: cut short: the header promises {promised} bytes of audio and {max(found, 0)} are there; "
-            f"{_FETCH_AGAIN}"
-        )
-
-
-def _placeholder(size: int) -> bool:
-    """Whether a 32-bit size is one that writers to a pipe put down when they cannot know the real one.
-
-    0xFFFFFFFF by ffmpeg, 0x7FFFFFFF less a header by sox, 0x80000000 by arecord.
-    """
-    return size >= 0xFFFFF000 or 0x7FFF0000 <= size <= 0x80000040
-
-
-def _check_chunks(view: _View, size: int, name: str, order: str, wanted: bytes) -> None:
-    """Compare the size that the audio chunk of a WAV or AIFF file declares with the bytes there are."""
-    outer = struct.unpack(order + "I", view.read_at(4, 4))[0]
-    position, long_size = 12, 0
-    while position + 8 <= size:
-        tag, promised = struct.unpack(order + "4sI", view.read_at(position, 8))
-        found = size - position - 8
-        if tag == b"ds64":  # RF64 keeps the size of its data chunk here: EBU Tech 3306
-            long_size = int.from_bytes(view.read_at(position + 16, 8), "little")
-        if tag == wanted:
-            # A writer that never came back to fill in its sizes; an empty recording has an outer size that is right.
-            if promised == 0 and found and (outer + 8 <= position + 8 or _placeholder(outer)):
-                view.unknown_size_at = position + 4
-            elif promised == 0xFFFFFFFF and 0 < long_size < 2**63:
-                _check_size(name, long_size, found)
-            elif not _placeholder(promised):
-                _check_size(name, promised, found)
-            return
-        position += 8 + promised + promised % 2
-
-
-def _check_sphere(head: bytes, size: int, name: str) -> None:
-    """Check a NIST SPHERE header: lines `name -i value` after two lines of identification."""
-    fields = {words[0]: words[-1] for line in head.split(b"\n")[2:] if len(words := line.decode("latin-1").split()) > 2}
-    coding = fields.get("sample_coding", "pcm")
-    if "embedded-" in coding:
-        raise AudioError(
-            f"{name}: NIST SPHERE compressed as `{coding}`, which libsndfile does not read; expand it with "
-            "`sph2pipe -f wav INPUT OUTPUT.wav`"
-        )
-    try:
-        offset = int(head[8:16])
-        promised = math.prod(int(fields[key]) for key in ("sample_count", "channel_count", "sample_n_bytes"))
-    except (KeyError, ValueError):
-        return  # not every writer gives all of them; libsndfile then goes by the size of the file
-    _check_size(name, promised, size - offset)
-
-
-def _check_ogg(view: _View, size: int, name: str) -> None:
-    """Check the last page of an Ogg file (RFC 3533, section 6): whole, and of a stream that begins the file."""
-    tail_start = max(0, size - 2**16 - 1024)  # a page has at most 65307 bytes
-    tail = view.read_at(tail_start, size - tail_start)
-    page = tail[max(tail.rfind(b"OggS"), 0) :]
-    segments = page[26] if len(page) > 26 else 255
-    promised = 27 + segments + sum(page[27 : 27 + segments])
-    if len(page) < promised:
-        raise AudioError(
-            f"{name}: cut short: the last Ogg page, at byte {size - len(page)}, promises at least {promised} bytes and "
-            f"{len(page)} are there; {_FETCH_AGAIN}"
-        )
-    position, serials = 0, set()
-    while (first := view.read_at(position, 282))[:4] == b"OggS" and len(first) > 26 and first[5] & 2:  # stream begins
-        serials.add(first[14:18])
-        position += 27 + first[26] + sum(first[27 : 27 + first[26]])
-    if page[:4] == b"OggS" and page[14:18] not in serials:
-        raise AudioError(
-            f"{name}: several Ogg recordings joined end to end, of which only the first would be read; {_CONVERT}"
-        )
+    raise AudioError(f"{name}: not audio that can be read (libsndfile: {said}); {_FORMATS}; {CONVERT}")
 
 
 def _segment(recording: _Recording, start: float, duration: float | None) -> tuple[int, int]:
@@ -365,7 +240,7 @@ def _decoded(recording: _Recording, count: int | None) -> Iterator[np.ndarray]:
             raise AudioError(
                 f"{recording.name}: cut short or damaged: decoding fails after {sound.tell() / rate:.2f} s of "
                 f"{'an unknown length' if count is None else f'{recording.samples / rate:.2f} s'} "
-                f"({error.error_string or f'libsndfile error {error.code}'}); {_FETCH_AGAIN}"
+                f"({error.error_string or f'libsndfile error {error.code}'}); {FETCH_AGAIN}"
             ) from error
         read += len(block)
         if len(block):
@@ -386,9 +261,7 @@ def _mono(recording: _Recording, first: int, count: int, channel: int | None) ->
         try:
             sound.seek(landing)
         except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"{name}: cut short or damaged: nothing at {first / rate:.2f} s; {_FETCH_AGAIN}"
-            ) from error
+            raise AudioError(f"{name}: cut short or damaged: nothing at {first / rate:.2f} s; {FETCH_AGAIN}") from error
     for _ in _decoded(recording, first - landing):
         pass
     read, bad, first_bad = 0, 0, 0
@@ -428,7 +301,7 @@ def _check_decoded(recording: _Recording, decoded: int, promised: int) -> None:
         return  # the length was an estimate from the first frame, and the file was decoded to its end
     raise AudioError(
         f"{name}: cut short: the header promises {promised / rate:.2f} s and {decoded / rate:.2f} s are there; "
-        f"{_FETCH_AGAIN}"
+        f"{FETCH_AGAIN}"
     )
 
 

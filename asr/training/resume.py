@@ -39,7 +39,10 @@ def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bo
     changed = [key for key in now if now[key] != before.get(key) and key not in FREE_TO_CHANGE]
     if changed:
         listed = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
-        raise TrainingError(f"{output}: cannot be continued with another configuration: {listed}")
+        raise TrainingError(
+            f"{output}: cannot be continued with another configuration ({listed}); "
+            "choose another --output, or --overwrite it"
+        )
     return True
 
 

@@ -1,0 +1,124 @@
+"""What the scripts in recipes/ share: their options, train-then-score, and the results they leave."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from asr.config import Config
+from asr.errors import CheckpointError
+from asr.evaluation import Evaluation, evaluate
+from asr.model.checkpoint import write_text
+from asr.training import TrainingResult, train
+from asr.transcription import load_model
+
+Source = Annotated[
+    Path | None, typer.Option("--source", help="The corpus in its official layout; downloaded when not given.")
+]
+Output = Annotated[Path, typer.Option("--output", help="Folder for the model, its scores and results.json.")]
+Data = Annotated[Path, typer.Option("--data", help="Folder for the manifests.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights, batches and augmentation.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Train again; without it a training that was cut off is continued.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: section.key=value; repeatable.")]
+
+
+def console() -> Console:
+    """Where recipes report: standard output, wide enough for a table row when it is no terminal."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=120)
+
+
+def train_and_evaluate(
+    config: Config,
+    output: Path,
+    tests: Mapping[str, Path],
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> tuple[TrainingResult, dict[str, Evaluation]]:
+    """Train into `output` (or continue, or find it done), then score each test set into `output/NAME`."""
+    result = train(config, output, resume=not overwrite, overwrite=overwrite, device=device, console=console)
+    model = load_model(output, device=device)
+    evaluations = {name: evaluate(model, path, output=output / name) for name, path in tests.items()}
+    for name, evaluation in evaluations.items():
+        if evaluation.failures:
+            identifier, reason = evaluation.failures[0]
+            raise CheckpointError(
+                f"{name}: {len(evaluation.failures)} recordings could not be read, the score would not be that of the "
+                f"whole set; first {identifier}: {reason}"
+            )
+    return result, evaluations
+
+
+def results(evaluation: Evaluation, training: TrainingResult, config: Config, **extra: Any) -> dict[str, Any]:
+    """One row of results: the score of the test set, the cost of the training, and how to repeat it."""
+    return {
+        **evaluation.to_dict(),
+        "dev_wer": training.best_wer,
+        "best_epoch": training.best_epoch,
+        "train_seconds": round(training.train_seconds, 1),
+        "audio_seconds_per_second": round(training.audio_seconds_per_second, 1),
+        "parameters": training.parameters,
+        "seed": config.training.seed,
+        "hardware": hardware(),
+        "commit": commit(),
+        **extra,
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def write_results(folder: Path, values: Mapping[str, Any]) -> None:
+    """`results.json`, atomically."""
+    write_text(folder / "results.json", json.dumps(values, indent=2) + "\n")
+
+
+def score_table(title: str, rows: Mapping[str, Evaluation]) -> Table:
+    """A table of test sets for the terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in ("test set", "utterances", "words", "WER", "95 % interval", "CER", "S", "D", "I"):
+        table.add_column(name, justify="left" if name == "test set" else "right")
+    for name, evaluation in rows.items():
+        score = evaluation.score
+        low, high = score.wer_interval
+        counts = (score.substitutions, score.deletions, score.insertions)
+        rates = (f"{score.wer:.2%}", f"{low:.2%} - {high:.2%}", f"{score.cer:.2%}")
+        table.add_row(name, str(len(score.utterances)), str(score.words), *rates, *map(str, counts))
+    return table
+
+
+def hardware() -> str:
+    """The device that trained, in a few words."""
+    import torch
+
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    processor = platform.processor() or platform.machine()
+    return f"{processor} CPU, {torch.get_num_threads()} threads"
+
+
+def commit() -> str | None:
+    """The git commit of this source tree, with `-dirty` when files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")

@@ -1,0 +1,41 @@
+"""CMU AN4: prepare, train, score.
+
+python recipes/an4/run.py --source data/corpora/an4 --output exp/an4 --seed 0
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+import asr
+from asr import recipe
+from asr.cli.common import Device, Threads, set_threads
+
+
+def main(
+    source: recipe.Source = None,
+    output: recipe.Output = Path("exp/an4"),
+    data: recipe.Data = Path("data/an4"),
+    seed: recipe.Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: recipe.Overwrite = False,
+    set_: recipe.Set = None,
+) -> None:
+    """Train a character model on AN4 and report its word error rate on the official test set."""
+    set_threads(threads)
+    manifests = asr.prepare("an4", source=source, output=data)
+    overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
+    config = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
+    console = recipe.console()
+    training, scores = recipe.train_and_evaluate(
+        config, output, {"test": manifests["test"]}, device=device, overwrite=overwrite, console=console
+    )
+    recipe.write_results(output, recipe.results(scores["test"], training, config))
+    console.print(recipe.score_table(f"AN4, seed {seed}, {training.train_seconds:.0f} s of training", scores))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,71 @@
+"""Free Spoken Digit Dataset: the official split, digit strings, and speakers the model has never heard.
+
+python recipes/digits/run.py --source data/corpora/fsdd --output exp/digits --seed 0
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import asr
+from asr import recipe
+from asr.cli.common import Device, Threads, set_threads
+from asr.data.corpora.digits import SPEAKERS
+
+Run = tuple[asr.Config, asr.TrainingResult, dict[str, asr.Evaluation]]
+
+
+def main(
+    source: recipe.Source = None,
+    output: recipe.Output = Path("exp/digits"),
+    data: recipe.Data = Path("data/digits"),
+    seed: recipe.Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: recipe.Overwrite = False,
+    set_: recipe.Set = None,
+    leave_one_out: Annotated[
+        bool, typer.Option(help="Also train six models, each tested on the speaker it has not heard.")
+    ] = True,
+) -> None:
+    """Train on digit strings; report isolated digits, strings, and each speaker left out of training."""
+    set_threads(threads)
+    console = recipe.console()
+
+    def run(folder: Path, manifests: dict[str, Path], tests: dict[str, str]) -> Run:
+        overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
+        config = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
+        paths = {name: manifests[part] for name, part in tests.items()}
+        return config, *recipe.train_and_evaluate(
+            config, folder, paths, device=device, overwrite=overwrite, console=console
+        )
+
+    manifests = asr.prepare("digits", source=source, output=data / "official", seed=seed)
+    config, training, scores = run(output, manifests, {"isolated": "test", "strings": "test_strings"})
+    extra: dict[str, Any] = {"strings": scores["strings"].to_dict()}
+    if leave_one_out:
+        speakers = {}
+        for speaker in SPEAKERS:
+            console.print(f"\nwithout {speaker}")
+            held_out = asr.prepare("digits", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
+            _, _, fold = run(output / "without" / speaker, held_out, {"isolated": "test"})
+            speakers[f"unheard: {speaker}"] = fold["isolated"]
+        rates = [evaluation.wer for evaluation in speakers.values()]
+        extra["unheard_speakers"] = {
+            "mean_wer": sum(rates) / len(rates),
+            "worst_wer": max(rates),
+            "speakers": {name.removeprefix("unheard: "): e.to_dict() for name, e in speakers.items()},
+        }
+        scores |= speakers
+    recipe.write_results(output, recipe.results(scores["isolated"], training, config, **extra))
+    console.print(recipe.score_table(f"Digits, seed {seed}, {training.train_seconds:.0f} s of training", scores))
+    if leave_one_out:
+        unheard = extra["unheard_speakers"]
+        console.print(f"unheard speakers: mean {unheard['mean_wer']:.2%}, worst {unheard['worst_wer']:.2%}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
