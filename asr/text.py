@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from asr.errors import TextError
+from asr.files import replacing
 
 BLANK = "<blank>"
 SPACE = "▁"
@@ -20,12 +20,12 @@ APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´＇", "'"))
 
 def normalise(text: str, case: Literal["lower", "upper", "keep"] = "lower") -> str:
     """NFC, one kind of apostrophe, single spaces, the chosen case. Nothing else is changed or removed."""
-    text = unicodedata.normalize("NFC", text).translate(APOSTROPHES)
+    text = unicodedata.normalize("NFC", text)
     if case == "lower":
         text = text.lower()
     elif case == "upper":
         text = text.upper()
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(unicodedata.normalize("NFC", text).translate(APOSTROPHES).split())
 
 
 class Tokenizer:
@@ -78,10 +78,9 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Write one `token id` pair a line."""
-        partial = path.with_name(f".{path.name}.part")
         lines = (f"{token} {index}\n" for index, token in enumerate(self.tokens))
-        partial.write_text("".join(lines), encoding="utf-8", newline="\n")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text("".join(lines), encoding="utf-8", newline="\n")
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.errors import CorpusError
+from asr.files import replacing
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 60.0
@@ -198,9 +199,8 @@ def extract(archive: Path, target: Path) -> Path:
             _extract_tar(archive, target)
         else:
             raise CorpusError(f"{archive}: neither a tar nor a zip archive; delete it and run again, or {REMEDY}")
-        partial = marker.with_name(marker.name + ".part")
-        partial.write_text(stamp)
-        os.replace(partial, marker)
+        with replacing(marker) as partial:
+            partial.write_text(stamp)
     except tarfile.FilterError as error:
         raise CorpusError(f"{archive}: refused to unpack, a member points outside the folder: {error}") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
+import math
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asr.errors import ManifestError
+from asr.files import replacing
 
 MANIFEST_NAMES = ("cuts.jsonl", "cuts.jsonl.gz")
 
@@ -44,6 +45,8 @@ class Utterance:
             samples = round((self.start + self.duration) * self.sample_rate)
         recording_id = self.id if self.whole else self.audio.stem
         channel = self.channel or 0
+        # One channel of several: the list must have them, or a reader cannot tell it from a mono recording.
+        channels = [0] if self.channel is None else list(range(max(2, channel + 1)))
         supervision = {
             "id": self.id,
             "recording_id": recording_id,
@@ -63,7 +66,7 @@ class Utterance:
             "supervisions": [supervision] if self.text is not None or self.speaker is not None else [],
             "recording": {
                 "id": recording_id,
-                "sources": [{"type": "file", "channels": [channel], "source": str(self.audio)}],
+                "sources": [{"type": "file", "channels": channels, "source": str(self.audio)}],
                 "sampling_rate": self.sample_rate,
                 "num_samples": samples,
                 "duration": samples / self.sample_rate,
@@ -81,20 +84,27 @@ class Utterance:
         kind = cut.get("type", "MonoCut")
         if kind != "MonoCut":
             raise ManifestError(f"a {kind!r} cannot be read, only MonoCut; save the cuts as recordings first")
-        supervisions = cut.get("supervisions") or []
-        if len(supervisions) > 1:
-            raise ManifestError(
-                f"{len(supervisions)} supervisions in one cut; split it with Lhotse's `cuts.trim_to_supervisions()`"
-            )
-        supervision = supervisions[0] if supervisions else {}
         try:
+            supervisions = list(cut.get("supervisions") or [])
+            if len(supervisions) > 1:
+                raise ManifestError(
+                    f"{len(supervisions)} supervisions in one cut; split it with Lhotse's `cuts.trim_to_supervisions()`"
+                )
+            supervision = dict(supervisions[0]) if supervisions else {}
+            for key, value in {"id": cut["id"], **{k: supervision.get(k) or "" for k in ("text", "speaker")}}.items():
+                if not isinstance(value, str):
+                    raise TypeError(f"{key} is {value!r}, not a string")
             recording = cut["recording"]
+            if recording.get("transforms"):
+                raise ManifestError("transforms of the recording are not applied; save the cuts as recordings first")
             sources = recording["sources"]
             if len(sources) != 1 or sources[0]["type"] != "file":
                 raise ManifestError("the recording must have exactly one source, of type 'file'")
             channels = sources[0].get("channels") or [0]
             sample_rate, samples = int(recording["sampling_rate"]), int(recording["num_samples"])
             start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
+            if sample_rate <= 0:
+                raise ValueError(f"sampling_rate {sample_rate}")
             whole = start == 0 and round(duration * sample_rate) == samples
             return cls(
                 id=str(cut["id"]),
@@ -109,7 +119,7 @@ class Utterance:
             )
         except KeyError as error:
             raise ManifestError(f"key {error} is missing from the cut") from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ManifestError(f"a value of the cut has the wrong type: {error}") from None
 
 
@@ -158,7 +168,7 @@ def read_manifest(path: str | Path) -> Iterator[Utterance]:
             raise ManifestError(f"{path}, line {number}: {error}") from None
         except UnicodeDecodeError as error:
             raise ManifestError(f"{path}, after line {number}: not UTF-8 text ({error.reason})") from None
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ManifestError(f"{path}, after line {number}: {error}") from None
 
 
@@ -170,7 +180,7 @@ def _parse(line: str) -> Utterance:
     if not isinstance(cut, dict):
         raise ManifestError(f"expected a JSON object, found {type(cut).__name__}")
     utterance = Utterance.from_cut(cut)
-    if not utterance.duration > 0 or utterance.start < 0:
+    if not 0 < utterance.duration < math.inf or not 0 <= utterance.start < math.inf:
         raise ManifestError(
             f"utterance {utterance.id!r}: start {utterance.start} s and duration {utterance.duration} s "
             "do not describe a stretch of audio"
@@ -185,21 +195,16 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
         ManifestError: an id repeats, or the file cannot be written; then nothing is left behind.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     opener = gzip.open if path.suffix == ".gz" else open
     seen: set[str] = set()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with opener(partial, "wt", encoding="utf-8") as out:
+        with replacing(path) as partial, opener(partial, "wt", encoding="utf-8") as out:
             for utterance in utterances:
                 if utterance.id in seen:
                     raise ManifestError(f"{path}: id {utterance.id!r} occurs twice; ids must be unique")
                 seen.add(utterance.id)
                 out.write(json.dumps(utterance.to_cut(), ensure_ascii=False) + "\n")
-        os.replace(partial, path)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return len(seen)

@@ -18,7 +18,7 @@ def greedy(log_probs: Tensor, lengths: Tensor, tokenizer: Tokenizer) -> list[Hyp
     inside = torch.arange(best.shape[1], device=best.device) < lengths[:, None]
     previous = torch.nn.functional.pad(best, (1, 0))[:, :-1]  # blank before the first frame
     emitted = inside & (best != 0) & (best != previous)
-    totals = (scores * inside).sum(1).tolist()
+    totals = scores.where(inside, 0).sum(1).tolist()
     rows, frames = emitted.nonzero(as_tuple=True)
     tokens = best[rows, frames].tolist()
     counts = emitted.sum(1).tolist()

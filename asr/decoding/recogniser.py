@@ -35,6 +35,8 @@ def choose_device(name: str = "auto") -> torch.device:
         raise ConfigError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
         )
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     return device
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
+from asr.files import replacing
 from asr.text import SPACE
 
 BLANK_COLOUR = "0.75"
@@ -33,6 +34,7 @@ def training_curve(history: Sequence[Mapping[str, Any]], path: Path, title: str 
     epochs = [row["epoch"] for row in history]
     (line,) = loss_axis.plot(epochs, [row["loss"] for row in history], color="tab:blue", label="training loss")
     loss_axis.set_ylim(bottom=0)
+    loss_axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     lines = [line]
     if history and "dev_wer" in history[0]:
         wer_axis = loss_axis.twinx()
@@ -82,7 +84,7 @@ def utterance_picture(recogniser: Recogniser, waveform: np.ndarray, path: Path, 
         tokens.annotate(label, (frame * step, probabilities[frame, token]), ha="center", va="bottom", fontsize=9)
     tokens.set_ylim(0, 1.15)
     tokens.set_ylabel("token probability")
-    tokens.legend(loc="upper right")
+    tokens.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
     for word, begin, finish in _word_spans(hypothesis, recogniser.tokenizer.tokens, step):
         words.axvspan(begin, finish + step, color="tab:blue", alpha=0.15)
         words.text((begin + finish + step) / 2, 0.5, word, ha="center", va="center")
@@ -111,6 +113,5 @@ def _word_spans(hypothesis: Hypothesis, tokens: Sequence[str], step: float) -> l
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    FigureCanvasAgg(figure).print_png(partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_png(partial)

@@ -21,8 +21,8 @@ def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, s
     keep = torch.ones_like(features, dtype=torch.bool)
     if config.frequency_masks and config.frequency_width:
         shape = (batch, config.frequency_masks)
-        width = torch.rand(shape, device=device) * config.frequency_width * mels
-        start = torch.rand(shape, device=device) * (mels - width)
+        width = (torch.rand(shape, device=device) * (int(config.frequency_width * mels) + 1)).floor()
+        start = (torch.rand(shape, device=device) * (mels - width + 1)).floor()
         keep &= ~_covered(start, width, mels)[:, None, :]
     frames_per_second = 1000 / source.hop_ms
     seconds = lengths / frames_per_second
@@ -32,9 +32,9 @@ def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, s
         shape = (batch, most)
         # No mask may hide more than a fifth of a short utterance.
         widest = (lengths * 0.2).clamp(max=config.time_width_ms / source.hop_ms)[:, None]
-        width = torch.rand(shape, device=device) * widest
+        width = (torch.rand(shape, device=device) * (widest.floor() + 1)).floor()
         width = width * (torch.arange(most, device=device) < count[:, None])
-        start = torch.rand(shape, device=device) * (lengths[:, None] - width)
+        start = (torch.rand(shape, device=device) * (lengths[:, None] - width + 1)).floor()
         keep &= ~_covered(start, width, frames)[:, :, None]
     return features * keep
 
@@ -42,5 +42,5 @@ def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, s
 def _covered(start: Tensor, width: Tensor, size: int) -> Tensor:
     """`[batch, size]`: positions inside any of the masks `start`, `width` `[batch, masks]`."""
     positions = torch.arange(size, device=start.device)
-    low, high = start.floor()[..., None], (start.floor() + width.floor())[..., None]
+    low, high = start[..., None], (start + width)[..., None]
     return ((positions >= low) & (positions < high)).any(1)

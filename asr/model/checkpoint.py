@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asr.config import Config, load_config, save_config
 from asr.errors import AsrError, CheckpointError
+from asr.files import replacing
 from asr.model.acoustic import AcousticModel
 from asr.text import Tokenizer
 
@@ -25,17 +26,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     Raises:
         CheckpointError: it could not be written (no space left, say); what stood there before is untouched.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+            with open(partial, "rb") as written:
+                os.fsync(written.fileno())
     except (OSError, SafetensorError) as error:
         kept = f"; the previous {path.name} is kept" if path.exists() else ""
         raise CheckpointError(f"{path}: cannot be written ({error}){kept}. Free some space and use --resume") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -57,14 +55,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def create_folder(folder: Path, config: Config, tokenizer: Tokenizer) -> None:

@@ -78,6 +78,8 @@ class LogMel(nn.Module):
             frames = self.frames(lengths)
             inside = valid(frames, features.shape[1])[..., None]
             if self.config.normalisation == "utterance":
+                # The mean of equal float32 values is a little off them; the difference to the first frame is exact.
+                features = features - features[:, :1]
                 count = frames.clamp(min=1)[:, None, None]
                 mean = (features * inside).sum(1, keepdim=True) / count
                 centred = (features - mean) * inside
@@ -97,6 +99,8 @@ class LogMel(nn.Module):
             count += features.shape[0]
             total = total + features.sum(0)
             squares = squares + features.square().sum(0)
+        if not count:
+            raise ValueError("no frames to measure the statistics of the features on")
         mean = total / count
         self.mean.copy_(mean)
         self.deviation.copy_((squares / count - mean.square()).clamp(min=0).sqrt())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import ScoringError
+from asr.files import replacing
 from asr.scoring.alignment import operation
 from asr.scoring.error_rates import Score, UtteranceScore
 
@@ -52,16 +52,11 @@ def write_alignments(path: str | Path, score: Score) -> None:
         ScoringError: the file cannot be written; then nothing is left behind.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
-                for utterance in sorted(score.utterances, key=lambda utterance: -utterance.errors):
-                    out.writelines(f"{line}\n" for line in _alignment_lines(utterance))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
+            for utterance in sorted(score.utterances, key=lambda utterance: -utterance.errors):
+                out.writelines(f"{line}\n" for line in _alignment_lines(utterance))
     except OSError as error:
         raise ScoringError(
             f"{path}: the alignments cannot be written ({error.strerror or error}); choose a folder with room and "

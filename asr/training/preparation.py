@@ -82,7 +82,12 @@ def _example(utterance: Utterance, tokenizer: Tokenizer, model: AcousticModel, c
             f"{utterance.audio} is {info.seconds:.2f} s long, the manifest says speech until {end:.2f} s; "
             "prepare the data again",
         )
-    samples = int(utterance.duration * config.features.sample_rate)
+    if utterance.whole and info.seconds > end + 0.01:
+        raise _Unusable(
+            "unreadable audio",
+            f"{utterance.audio} is {info.seconds:.2f} s long, the manifest says {end:.2f} s; prepare the data again",
+        )
+    samples = int(min(utterance.duration, info.seconds - utterance.start) * config.features.sample_rate)
     needed, frames = ctc_frames(tokens), model.output_frames(samples)
     if frames < needed:
         raise _Unusable(

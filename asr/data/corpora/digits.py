@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from asr.data.download import download as fetch
 from asr.data.download import extract
 from asr.data.manifest import Utterance, write_manifest
 from asr.errors import AudioError, CorpusError
+from asr.files import replacing
 
 INFO = CORPORA["digits"]
 
@@ -211,9 +211,8 @@ def _write_strings(
             waveform = join_digits([waveforms[recording] for recording in recordings], rng)
             speaker = recordings[0][0]
             path = folder / f"{part}-{index:05d}-{speaker}.wav"
-            partial = path.with_suffix(".part")
-            soundfile.write(partial, waveform, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-            os.replace(partial, path)
+            with replacing(path) as partial:
+                soundfile.write(partial, waveform, SAMPLE_RATE, subtype="PCM_16", format="WAV")
             yield Utterance(
                 id=path.stem,
                 audio=path,

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from asr.config import FeaturesConfig
+from asr.model.features import LogMel
+
+CONFIGS = {
+    "16 kHz": FeaturesConfig(),
+    "8 kHz": FeaturesConfig(sample_rate=8000),
+    "band": FeaturesConfig(low_hz=60, high_hz=7600, mels=64),
+    "22 kHz": FeaturesConfig(sample_rate=22050, mels=40, preemphasis=0.0),
+}
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    """Noise with a slow swell and a tone, in [-1, 1]."""
+    time = np.arange(samples)
+    swell = 0.05 + 0.2 * np.sin(time / 3000) ** 2
+    hiss = np.random.default_rng(seed).standard_normal(samples)
+    return np.clip(swell * (hiss + np.sin(time * 0.2)), -1, 1).astype(np.float32)
+
+
+def librosa_log_mel(waveform: np.ndarray, config: FeaturesConfig, fft: int, window: int, hop: int) -> np.ndarray:
+    """`[frames, mels]`, as the documentation of the features says it in librosa's words."""
+    x = waveform.astype(np.float64)
+    emphasised = np.append(x[:1], x[1:] - config.preemphasis * x[:-1])
+    power = librosa.feature.melspectrogram(
+        y=emphasised,
+        sr=config.sample_rate,
+        n_fft=fft,
+        win_length=window,
+        hop_length=hop,
+        window="hann",
+        center=True,
+        pad_mode="constant",
+        power=2,
+        n_mels=config.mels,
+        fmin=config.low_hz,
+        fmax=config.high_hz if config.high_hz is not None else config.sample_rate / 2,
+        htk=False,
+        norm="slaney",
+    )
+    return np.log(np.maximum(power, config.log_floor)).T
+
+
+def alone(layer: LogMel, waveform: np.ndarray) -> torch.Tensor:
+    """Features `[frames, mels]`, not normalised, of one utterance."""
+    return layer.log_mel(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))[0]
+
+
+def padded(waveforms: list[np.ndarray], garbage: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    batch = torch.full((len(waveforms), int(lengths.max())), garbage)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = torch.from_numpy(waveform)
+    return batch, lengths
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_mel_filters_are_those_of_librosa(name: str) -> None:
+    config, layer = CONFIGS[name], LogMel(CONFIGS[name])
+    expected = librosa.filters.mel(
+        sr=config.sample_rate,
+        n_fft=layer.fft_size,
+        n_mels=config.mels,
+        fmin=config.low_hz,
+        fmax=config.high_hz,
+        htk=False,
+        norm="slaney",
+    )
+    np.testing.assert_allclose(layer.filters.T.numpy(), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(layer.filters.T.numpy(), expected, atol=1e-5 * expected.max(), rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "fft", "window", "hop"),
+    [("16 kHz", 512, 400, 160), ("8 kHz", 256, 200, 80), ("band", 512, 400, 160), ("22 kHz", 1024, 551, 220)],
+)
+@pytest.mark.parametrize("samples", [1, 159, 160, 1000, 24000])
+@pytest.mark.filterwarnings("ignore:n_fft=.*is too large")
+def test_log_mel_is_that_of_librosa(name: str, fft: int, window: int, hop: int, samples: int) -> None:
+    layer, waveform = LogMel(CONFIGS[name]), noise(samples)
+    expected = librosa_log_mel(waveform, CONFIGS[name], fft, window, hop)
+    features = alone(layer, waveform)
+    assert features.dtype == torch.float32
+    assert features.shape == expected.shape == (1 + samples // hop, CONFIGS[name].mels)
+    assert int(layer.frames(torch.tensor(samples))) == 1 + samples // hop
+    np.testing.assert_allclose(features.numpy(), expected, atol=1e-3, rtol=0)
+
+
+def test_empty_waveform_has_no_frames() -> None:
+    layer = LogMel(FeaturesConfig())
+    features, lengths = layer(torch.zeros(2, 320), torch.tensor([0, 320]))
+    assert lengths.tolist() == [0, 3]
+    assert torch.isfinite(features).all()
+
+
+def test_each_utterance_has_mean_0_and_variance_1_over_its_own_frames() -> None:
+    waveforms = [noise(samples, seed) * scale for seed, (samples, scale) in enumerate([(9000, 1), (16000, 0.1)])]
+    features, lengths = LogMel(FeaturesConfig())(*padded(waveforms, garbage=1e4))
+    for row, length in zip(features.double(), lengths, strict=True):
+        frames = row[:length]
+        assert frames.mean(0).abs().max() < 1e-5
+        assert (frames.var(0, unbiased=False) - 1).abs().max() < 1e-3
+        assert (row[length:] == 0).all()
+
+
+def test_normalised_features_do_not_depend_on_loudness() -> None:
+    layer = LogMel(FeaturesConfig())
+    waveform = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)  # every bin far above the floor
+    loud, _ = layer(*padded([waveform]))
+    quiet, _ = layer(*padded([0.25 * waveform]))
+    torch.testing.assert_close(loud, quiet, atol=2e-3, rtol=0)
+
+
+def test_silence_holds_the_floor() -> None:
+    features = alone(LogMel(FeaturesConfig()), np.zeros(8000, np.float32))
+    torch.testing.assert_close(features, torch.full_like(features, np.log(2.0**-23)))
+
+
+@pytest.mark.parametrize("padding", [0, 1000, 50000])
+def test_normalised_silence_is_0(padding: int) -> None:
+    features, _ = LogMel(FeaturesConfig())(torch.zeros(1, 8000 + padding), torch.tensor([8000]))
+    torch.testing.assert_close(features, torch.zeros_like(features), atol=1e-5, rtol=0)
+
+
+def test_global_statistics_are_those_of_numpy_over_all_frames() -> None:
+    config = FeaturesConfig(normalisation="global")
+    layer = LogMel(config)
+    waveforms = [noise(samples, seed) for seed, samples in enumerate([4000, 16000, 700, 9001])]
+    layer.fit([padded(waveforms[:3], garbage=1e4), padded(waveforms[3:])])
+    frames = np.concatenate([librosa_log_mel(waveform, config, 512, 400, 160) for waveform in waveforms])
+    np.testing.assert_allclose(layer.mean.numpy(), frames.mean(0), atol=1e-3)
+    np.testing.assert_allclose(layer.deviation.numpy(), frames.std(0), atol=1e-3)
+    features, lengths = layer(*padded(waveforms, garbage=1e4))
+    every = torch.cat([row[:length] for row, length in zip(features, lengths, strict=True)])
+    np.testing.assert_allclose(every.numpy(), (frames - frames.mean(0)) / frames.std(0), atol=5e-3)
+
+
+def test_global_statistics_are_saved_with_the_weights_and_nothing_else_is() -> None:
+    layer = LogMel(FeaturesConfig(normalisation="global"))
+    assert sorted(layer.state_dict()) == ["deviation", "mean"]
+    assert not LogMel(FeaturesConfig()).state_dict()
+    assert not list(layer.parameters())
+
+
+def test_statistics_of_nothing_are_refused() -> None:
+    layer = LogMel(FeaturesConfig(normalisation="global"))
+    with pytest.raises(Exception, match="no"):
+        layer.fit([])
+
+
+@pytest.mark.parametrize("normalisation", ["utterance", "global", "none"])
+def test_batch_gives_what_each_utterance_gives_alone(normalisation: str) -> None:
+    layer = LogMel(FeaturesConfig.model_validate({"normalisation": normalisation}))
+    waveforms = [noise(samples, seed) for seed, samples in enumerate([1, 160, 5003, 16000])]
+    together, lengths = layer(*padded(waveforms, garbage=1e4))
+    for row, length, waveform in zip(together, lengths, waveforms, strict=True):
+        expected, frames = layer(*padded([waveform]))
+        assert frames.item() == length
+        torch.testing.assert_close(row[:length], expected[0], atol=1e-5, rtol=0)
+        assert (row[length:] == 0).all()
+
+
+def test_features_are_float32_under_autocast_and_for_half_precision_audio() -> None:
+    layer, (waveforms, lengths) = LogMel(FeaturesConfig()), padded([noise(8000)])
+    expected, _ = layer(waveforms, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast, _ = layer(waveforms, lengths)
+    assert under_autocast.dtype == torch.float32
+    assert torch.equal(under_autocast, expected)
+    assert layer(waveforms.half(), lengths)[0].dtype == torch.float32
+
+
+def test_the_callers_waveforms_are_left_alone() -> None:
+    waveforms, lengths = padded([noise(800), noise(1600)], garbage=7.0)
+    before = waveforms.clone()
+    LogMel(FeaturesConfig())(waveforms, lengths)
+    assert torch.equal(waveforms, before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU that CUDA_VISIBLE_DEVICES shows")
+def test_gpu_gives_the_features_of_the_cpu() -> None:
+    layer = LogMel(FeaturesConfig())
+    waveforms, lengths = padded([noise(5003), noise(16000)])
+    expected, _ = layer(waveforms, lengths)
+    features, frames = layer.cuda()(waveforms.cuda(), lengths.cuda())
+    assert frames.tolist() == [32, 101]
+    torch.testing.assert_close(features.cpu(), expected, atol=1e-3, rtol=0)

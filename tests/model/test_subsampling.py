@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from asr.config import SubsamplingConfig
+from asr.model.subsampling import ConvSubsampling, StackSubsampling, subsampling
+
+
+def layer(kind: str, factor: int, mels: int = 10, size: int = 6) -> ConvSubsampling | StackSubsampling:
+    torch.manual_seed(0)
+    config = SubsamplingConfig.model_validate({"kind": kind, "factor": factor, "channels": 3})
+    return subsampling(config, mels, size).eval()
+
+
+FACTORS = [("conv", 2), ("conv", 4), ("conv", 8), *(("stack", factor) for factor in (1, 2, 3, 4, 6, 8))]
+
+
+@pytest.mark.parametrize(("kind", "factor"), FACTORS)
+def test_frames_become_the_ceiling_of_frames_by_factor(kind: str, factor: int) -> None:
+    module = layer(kind, factor)
+    lengths = torch.arange(40)
+    output, subsampled = module(torch.randn(40, 39, 10), lengths)
+    assert subsampled.tolist() == [-(-length // factor) for length in range(40)]
+    assert output.shape == (40, -(-39 // factor), 6)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("frames", [1, 5, 24])
+def test_stacking_puts_neighbours_side_by_side_and_fills_up_with_zeros(factor: int, frames: int) -> None:
+    module = layer("stack", factor)
+    x = torch.randn(1, frames, 10)
+    filled = np.zeros((-(-frames // factor) * factor, 10))
+    filled[:frames] = x[0].numpy()
+    stacked = filled.reshape(-1, factor * 10)
+    weight, bias = module.project.weight.detach().double().numpy(), module.project.bias.detach().double().numpy()
+    np.testing.assert_allclose(
+        module(x, torch.tensor([frames]))[0][0].detach().numpy(), stacked @ weight.T + bias, atol=1e-5
+    )
+
+
+def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """`[channels, time, bins]` through a 3x3 convolution of stride 2 that sees 0 outside, and a ReLU; float64."""
+    _, time, bins = x.shape
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    output = np.empty((len(weight), (time + 1) // 2, (bins + 1) // 2))
+    for t, f in np.ndindex(output.shape[1:]):
+        patch = padded[:, 2 * t : 2 * t + 3, 2 * f : 2 * f + 3]
+        output[:, t, f] = (weight * patch).sum((1, 2, 3)) + bias
+    return np.maximum(output, 0)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("frames", [1, 2, 13])
+@pytest.mark.parametrize("mels", [8, 11])
+def test_convolutions_compute_what_a_loop_computes(factor: int, frames: int, mels: int) -> None:
+    module = layer("conv", factor, mels)
+    assert isinstance(module, ConvSubsampling)
+    x = torch.randn(1, frames, mels)
+    expected = x.double().numpy()
+    for convolution in module.convolutions:
+        parameters = dict(convolution.named_parameters())
+        expected = convolve(
+            expected, parameters["weight"].detach().double().numpy(), parameters["bias"].detach().double().numpy()
+        )
+    flat = expected.transpose(1, 0, 2).reshape(expected.shape[1], -1)
+    weight, bias = module.project.weight.detach().double().numpy(), module.project.bias.detach().double().numpy()
+    np.testing.assert_allclose(
+        module(x, torch.tensor([frames]))[0][0].detach().numpy(), flat @ weight.T + bias, atol=1e-5
+    )

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from asr.config import Config, Section, config_keys, load_config, parse_config, save_config
+from asr.errors import ConfigError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def leaf_keys(tree: dict, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, value in tree.items():
+        keys += leaf_keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+    return keys
+
+
+def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "")) == Config()
+    assert load_config(written(tmp_path, "# only a comment\n")) == Config()
+
+
+def test_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "model: {cell: gru, subsampling: {factor: 8}}\ndata: {speed: [1, 1]}\n"))
+    expected = Config().model_dump()
+    expected["model"]["cell"] = "gru"
+    expected["model"]["subsampling"]["factor"] = 8
+    expected["data"]["speed"] = (1.0, 1.0)
+    assert config.model_dump() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "typo", "nearest"),
+    [
+        ("model: {dropuot: 0.1}", "model.dropuot", "model.dropout"),
+        ("modle: {layers: 2}", "modle", "model"),
+        ("training: {learning-rate: 0.1}", "training.learning-rate", "training.learning_rate"),
+        (
+            "training: {spec_augment: {time_masks: 2}}",
+            "training.spec_augment.time_masks",
+            "training.spec_augment.time_",
+        ),
+        ("dropout: 0.1", "dropout", "model.dropout"),
+        ("model: {subsampling: {chanels: 4}}", "model.subsampling.chanels", "model.subsampling.channels"),
+    ],
+)
+def test_unknown_key_is_an_error_that_names_file_and_nearest_key(
+    tmp_path: Path, text: str, typo: str, nearest: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert repr(typo) in message
+    assert f"did you mean '{nearest}" in message
+
+
+def test_key_like_no_other_lists_the_sections(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'qqqq'; the sections are data, features, text, model, training, decoding"):
+        load_config(written(tmp_path, "qqqq: 1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("training: {epochs: many}", ["training.epochs", "'many'", "integer"]),
+        ("training: {epochs: 2.5}", ["training.epochs", "2.5", "integer"]),
+        ("features: {sample_rate: [1]}", ["features.sample_rate", "[1]"]),
+        ("data: {speed: fast}", ["data.speed", "'fast'"]),
+        ("data: {speed: [1]}", ["data.speed"]),
+        ("model: 3", ["model", "3"]),
+        ("model: {bidirectional: perhaps}", ["model.bidirectional", "'perhaps'"]),
+        ("data: {train: 7}", ["data.train", "7", "string"]),
+    ],
+)
+def test_wrong_type_names_key_and_value(tmp_path: Path, text: str, parts: list[str]) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("training: {epochs: 0}", ["training.epochs = 0", "greater than or equal to 1"]),
+        ("training: {learning_rate: -0.1}", ["training.learning_rate = -0.1", "greater than 0"]),
+        ("training: {learning_rate: .nan}", ["training.learning_rate = nan"]),
+        ("data: {max_seconds: .nan}", ["data.max_seconds = nan"]),
+        ("model: {dropout: 1}", ["model.dropout = 1", "less than 1"]),
+        ("model: {cell: lsmt}", ["model.cell = 'lsmt'", "'lstm'"]),
+        ("model: {subsampling: {factor: 5}}", ["model.subsampling.factor = 5", "4, 6 or 8"]),
+        ("model: {subsampling: {factor: 3}}", ["model.subsampling", "3", "stack"]),
+        ("data: {speed: [1.1, 0.9]}", ["data", "1.1", "0.9", "low first"]),
+        ("data: {speed: [0.1, 1.0]}", ["data", "0.1"]),
+        ("features: {high_hz: 9000}", ["features", "9000", "8000"]),
+        ("features: {low_hz: 4000, high_hz: 4000}", ["features", "4000"]),
+        ("features: {hop_ms: 30}", ["features", "30", "25"]),
+        ("training: {schedule: none}", ["training.schedule = 'none'", "'cosine'"]),
+    ],
+)
+def test_impossible_value_names_key_value_and_what_is_possible(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, text))
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, "model: {dropuot: 0.1, layers: 0}\ntraining: {epochs: many}\n"))
+    for part in ("dropuot", "model.layers = 0", "training.epochs = 'many'"):
+        assert part in str(caught.value)
+
+
+def test_value_is_checked_on_assignment_too() -> None:
+    config = Config()
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        config.model.layers = 0
+
+
+def test_defaults_are_not_shared_between_configurations() -> None:
+    one, other = Config(), Config()
+    one.model.subsampling.factor = 8
+    assert other.model.subsampling.factor == Config().model.subsampling.factor == 4
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert "no such configuration file" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["model: {", "a: b: c", "\tmodel: 1", "x: !!python/object/apply:os.getcwd []"])
+def test_not_yaml(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(path)
+
+
+def test_impossible_date_is_not_yaml(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load_config(written(tmp_path, "data: {train: 2020-13-45}"))
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- model\n- data\n", "list"), ("model", "str"), ("3", "int")])
+def test_top_of_the_file_must_be_sections(tmp_path: Path, text: str, kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected sections such as `model:`, found {kind}"):
+        load_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("training.epochs=30", "training.epochs", 30),
+        ("training.learning_rate=1e-3", "training.learning_rate", 0.001),
+        ("model.bidirectional=false", "model.bidirectional", False),
+        ("data.speed=[0.8, 1.2]", "data.speed", (0.8, 1.2)),
+        ("data.train=data/an4/train", "data.train", "data/an4/train"),
+        ("data.dev=", "data.dev", None),
+        ("text.alphabet=a=b", "text.alphabet", "a=b"),
+        ("features.high_hz=null", "features.high_hz", None),
+        ("training.spec_augment=null", "training.spec_augment", None),
+        ("training.spec_augment.frequency_masks=1", "training.spec_augment.frequency_masks", 1),
+        ("model.subsampling={kind: stack, factor: 3}", "model.subsampling.factor", 3),
+    ],
+)
+def test_override_parses_its_value_as_yaml(tmp_path: Path, override: str, key: str, value: object) -> None:
+    node: object = load_config(written(tmp_path, "training: {epochs: 5}\n"), [override])
+    for name in key.split("."):
+        node = getattr(node, name)
+    assert node == value
+
+
+def test_last_override_wins_and_the_file_comes_first(tmp_path: Path) -> None:
+    path = written(tmp_path, "training: {epochs: 5, seed: 3}\n")
+    config = load_config(path, ["training.epochs=6", "training.epochs=7"])
+    assert (config.training.epochs, config.training.seed) == (7, 3)
+
+
+def test_override_switches_a_section_on_again(tmp_path: Path) -> None:
+    path = written(tmp_path, "training: {spec_augment: null}\n")
+    spec_augment = load_config(path, ["training.spec_augment.frequency_masks=1"]).training.spec_augment
+    assert spec_augment is not None
+    assert spec_augment.frequency_masks == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("training.epoch=3", ["'training.epoch'", "did you mean 'training.epochs'"]),
+        ("epochs=3", ["'epochs'", "did you mean 'training.epochs'"]),
+        ("training.epochs.x=3", ["'training.epochs.x'"]),
+        ("training.epochs", ["section.key=value"]),
+        ("=3", ["section.key=value"]),
+        ("training.epochs=[", ["not a YAML value"]),
+        ("training.epochs=0", ["training.epochs = 0", "greater than or equal to 1"]),
+    ],
+)
+def test_bad_override_says_what_is_wrong(tmp_path: Path, override: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, ""), [override])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_override_below_a_value_that_is_no_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`training` is 3 in the file, not a section"):
+        load_config(written(tmp_path, "training: 3"), ["training.epochs=1"])
+
+
+def test_saved_configuration_reads_back_equal(tmp_path: Path) -> None:
+    config = parse_config(
+        {
+            "data": {"train": "täg", "speed": [0.95, 1.05], "max_seconds": float("inf")},
+            "features": {"log_floor": 1e-10, "normalisation": "global", "high_hz": 7600},
+            "text": {"alphabet": "aäß'0 「", "case": "keep"},
+            "model": {"subsampling": {"kind": "stack", "factor": 3}},
+            "training": {"spec_augment": None, "learning_rate": 1e-5},
+        }
+    )
+    path = tmp_path / "config.yaml"
+    save_config(config, path)
+    assert load_config(path) == config
+    assert sorted(leaf_keys(yaml.safe_load(path.read_text()))) == sorted(
+        key for key in [*config_keys(), "training.spec_augment"] if not key.startswith("training.spec_augment.")
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_keys_are_all_leaves_of_the_tree() -> None:
+    assert sorted(config_keys()) == sorted(leaf_keys(Config().model_dump()))
+
+
+def test_every_value_is_explained() -> None:
+    for section in Section.__subclasses__():
+        assert section.__doc__, section
+        for name, field in section.model_fields.items():
+            is_section = any(
+                isinstance(kind, type) and issubclass(kind, BaseModel)
+                for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
+            )
+            assert is_section or field.description, f"{section.__name__}.{name}"
