@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,5 +51,13 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ConfigError(f"{pair}: expected key=value")
-        options[key.strip().replace("-", "_")] = yaml.safe_load(value)
+        try:
+            options[key.strip().replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"{pair}: {value!r} is not a YAML value") from None
     return options
+
+
+def shown(path: Path) -> str:
+    """A path for people and JSON: bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(path).decode("utf-8", errors="replace")

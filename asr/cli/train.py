@@ -29,9 +29,7 @@ def command(
     set_threads(threads)
     from asr.training import train
 
-    result = train(
-        checked, output, resume=resume, overwrite=overwrite, device=device, console=None if json else error_console()
-    )
+    result = train(checked, output, resume=resume, overwrite=overwrite, device=device, console=error_console())
     if json:
         print_json(
             {

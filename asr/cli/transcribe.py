@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import FAILED, Device, Threads, set_threads
+from asr.cli.common import FAILED, Device, Threads, set_threads, shown
 from asr.errors import AsrError, ConfigError
 
 
@@ -44,13 +44,13 @@ def command(
             continue
         text = result.text
         if format_ is Format.json:
-            text = json.dumps({"file": str(files[index]), **result.to_dict()}, ensure_ascii=False)
+            text = json.dumps({"file": shown(files[index]), **result.to_dict()}, ensure_ascii=False)
         if targets:
             from asr.model.checkpoint import write_text
 
             write_text(targets[index], text + "\n")
         elif format_ is Format.txt and len(files) > 1:
-            typer.echo(f"{files[index]}: {text}")
+            typer.echo(f"{shown(files[index])}: {text}")
         else:
             typer.echo(text)
     if failures:

@@ -125,6 +125,12 @@ def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
     return soxr.resample(waveform, factor, 1.0, quality="LQ")
 
 
+def silence(samples: int) -> Batch:
+    """A stand-in for a batch that could not be read: one silent utterance `[1, samples]` without labels or id."""
+    none = torch.zeros(1, 0, dtype=torch.long)
+    return Batch([], torch.zeros(1, samples), torch.tensor([samples]), none, torch.tensor([0]))
+
+
 def collate(loaded: Sequence[Loaded]) -> Batch:
     """Pad what could be read into one batch; the rest is listed in `failures`."""
     good = [(item, item.waveform) for item in loaded if item.waveform is not None]

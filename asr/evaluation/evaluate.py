@@ -15,7 +15,7 @@ from asr.data.loading import Example, SpeechDataset, collate
 from asr.data.manifest import Utterance, read_manifest
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
-from asr.errors import ManifestError
+from asr.errors import CheckpointError, ManifestError
 from asr.model.checkpoint import write_text
 from asr.scoring import Score, score, write_alignments
 from asr.text import normalise
@@ -66,7 +66,10 @@ class Evaluation:
             CheckpointError or ScoringError: the folder cannot be written.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{folder}: cannot be made ({error.strerror or error})") from None
         rows = (
             {"id": key, "text": hypothesis.text, "reference": self.references[key], "score": hypothesis.score}
             for key, hypothesis in self.hypotheses.items()

@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from asr.errors import TrainingError
+from asr.files import replacing
+
 LOG = "log.jsonl"
 
 
@@ -26,8 +29,8 @@ class TrainingLog:
 
         self.path = folder / LOG
         kept = [row for row in read_log(folder) if row["step"] <= step] if step else []
-        with open(self.path, "w", encoding="utf-8") as out:
-            out.writelines(json.dumps(row) + "\n" for row in kept)
+        with replacing(self.path) as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
         self.console = console
         self.bar: Progress | None = None
@@ -43,8 +46,13 @@ class TrainingLog:
 
     def row(self, step: int, values: dict[str, Any], kind: str) -> None:
         """Append one row; numbers also go to TensorBoard as `kind/name`."""
-        with open(self.path, "a", encoding="utf-8") as out:
-            out.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as out:
+                out.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{self.path}: cannot be written ({error.strerror or error}); free some space and use --resume"
+            ) from None
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self.board.add_scalar(f"{kind}/{name}", value, step)

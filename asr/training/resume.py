@@ -28,17 +28,20 @@ def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bo
         shutil.rmtree(output / "tensorboard", ignore_errors=True)
         return False
     if not (output / LAST).exists():
-        if (output / WEIGHTS).exists() and not resume:
-            raise TrainingError(f"{output}: holds a model already; choose another --output, or --overwrite it")
+        if (output / WEIGHTS).exists():
+            raise TrainingError(
+                f"{output}: holds a model, but no {LAST} to continue from; choose another --output, or --overwrite it"
+            )
         return False
     if not resume:
         raise TrainingError(
             f"{output}: holds a training already; --resume continues it, --overwrite starts it again from the beginning"
         )
     before, now = _flat(load_config(output / CONFIG).model_dump()), _flat(config.model_dump())
-    changed = [key for key in now if now[key] != before.get(key) and key not in FREE_TO_CHANGE]
+    differing = [key for key in {**before, **now} if before.get(key, "off") != now.get(key, "off")]
+    changed = [key for key in differing if key not in FREE_TO_CHANGE]
     if changed:
-        listed = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
+        listed = "; ".join(f"{key} was {before.get(key, 'off')!r}, now {now.get(key, 'off')!r}" for key in changed)
         raise TrainingError(
             f"{output}: cannot be continued with another configuration ({listed}); "
             "choose another --output, or --overwrite it"

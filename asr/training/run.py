@@ -74,6 +74,11 @@ def _read_sets(config: Config) -> tuple[list[Utterance], list[Utterance]]:
     assert config.data.train is not None
     train_set = list(read_manifest(config.data.train))
     dev_set = list(read_manifest(config.data.dev)) if config.data.dev else []
+    if config.data.dev and not dev_set:
+        raise TrainingError(f"{config.data.dev}: no utterances to choose the best epoch by; fill it, or unset data.dev")
+    unknown = [u.id for u in dev_set if u.text is None]
+    if unknown:
+        raise TrainingError(f"{config.data.dev}: {len(unknown)} utterances have no transcript (first {unknown[0]!r})")
     shared = {u.id for u in train_set} & {u.id for u in dev_set}
     if shared:
         raise TrainingError(

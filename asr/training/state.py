@@ -39,6 +39,10 @@ class Progress:
     epoch_loss: float = 0.0
     """Sum of the losses of the epoch under way, and the labels they were summed over."""
     epoch_labels: int = 0
+    pending_loss: float = 0.0
+    """The same since the last row of the log."""
+    pending_labels: int = 0
+    skipped_in_a_row: int = 0
     skipped: int = 0
     """Steps left out because loss or gradient were not finite."""
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from asr.config import Config, TrainingConfig
 from asr.data.batches import BatchSampler, make_batches, padding_share
-from asr.data.loading import Batch, Example, SpeechDataset, collate
+from asr.data.loading import Batch, Example, SpeechDataset, collate, silence
 from asr.data.manifest import Utterance
 from asr.decoding.recogniser import Recogniser
 from asr.errors import Interrupted, TrainingError
@@ -91,6 +91,8 @@ class Trainer:
         """Train from where `progress` stands to the last epoch."""
         if resuming:
             self.progress = load_state(self.output / LAST, self.bare, self.optimiser, self.accelerator.scaler)
+        else:
+            self._save_last()  # from here on the folder is a training that can be continued
         self.log = TrainingLog(self.output, self.progress.step, self.console) if self.main else None
         try:
             self._introduce(resuming)
@@ -132,6 +134,7 @@ class Trainer:
             collate_fn=collate,
             pin_memory=self.accelerator.device.type == "cuda",
             worker_init_fn=ignore_interrupts,
+            generator=torch.Generator(),  # else each start of a loader takes a number from dropout's generator
             prefetch_factor=4 if data.workers else None,
         )
 
@@ -141,8 +144,7 @@ class Trainer:
         self.model.train()
         started = saved = time.monotonic()
         seconds_before = progress.train_seconds
-        pending = torch.zeros((), device=self.accelerator.device)
-        pending_labels = skipped_in_a_row = 0
+        pending = torch.tensor(progress.pending_loss, device=self.accelerator.device)
         for batch in loader:
             rate = learning_rate(training, (epoch + progress.batch / batches) / training.epochs)
             for group in self.optimiser.param_groups:
@@ -153,34 +155,46 @@ class Trainer:
             progress.step += 1
             progress.audio_seconds += float(batch.lengths.sum()) / self.config.features.sample_rate
             if loss is None:
-                skipped_in_a_row += 1
-                self._skipped(batch, skipped_in_a_row)
+                self._skipped(batch)
             else:
-                skipped_in_a_row = 0
+                progress.skipped_in_a_row = 0
                 pending += loss
-                pending_labels += int(batch.token_lengths.sum())
+                progress.pending_labels += int(batch.token_lengths.sum())
             now = time.monotonic()
             progress.train_seconds = seconds_before + now - started
             last = progress.batch == batches
-            if progress.step % LOG_EVERY == 0 or last or self.interrupted:
-                self._log_steps(pending, pending_labels, rate, epoch + progress.batch / batches)
-                pending, pending_labels = torch.zeros_like(pending), 0
-            if self.interrupted or (now - saved > 60 * training.checkpoint_minutes and not last):
+            if progress.step % LOG_EVERY == 0 or last:
+                self._log_steps(pending, rate, epoch + progress.batch / batches)
+                pending = torch.zeros_like(pending)
+            stop = self._stop_asked()
+            if stop or (now - saved > 60 * training.checkpoint_minutes and not last):
+                progress.pending_loss = float(pending)
                 self._save_last()
                 saved = now
-            if self.interrupted:
+            if stop:
                 raise Interrupted(f"interrupted at step {progress.step}; saved. Add --resume to go on from there")
+
+    def _stop_asked(self) -> bool:
+        """Whether to stop after this step; ranks ask each other now and then, as all must stop after the same one."""
+        if self.accelerator.num_processes == 1:
+            return bool(self.interrupted)
+        if self.progress.step % LOG_EVERY:
+            return False
+        asked = torch.tensor(float(bool(self.interrupted)), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked) > 0)
 
     def _step(self, batch: Batch) -> torch.Tensor | None:
         """One optimiser step; the sum of the losses, or None when it was skipped because something was not finite."""
+        if not batch.ids:  # no recording of this batch could be read
+            if self.accelerator.num_processes == 1:
+                return torch.zeros((), device=self.accelerator.device)
+            batch = silence(self.config.features.sample_rate)  # the other ranks wait for this one's gradients
         batch = batch.to(self.accelerator.device)
-        if not batch.ids:  # no recording of this batch could be read: keep step with the other ranks
-            return torch.zeros((), device=self.accelerator.device)
         with self.accelerator.autocast():
             log_probs, frames = self.model(batch.waveforms, batch.lengths, self.config.training.spec_augment)
         losses = ctc_loss(log_probs, frames, batch.tokens, batch.token_lengths)
-        loss = losses.sum()
-        self.accelerator.backward(loss / batch.token_lengths.sum())
+        loss = losses.sum() * bool(batch.ids)
+        self.accelerator.backward(loss / batch.token_lengths.sum().clamp(min=1))
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.clip)
         finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
         if finite or self.accelerator.scaler is not None:  # the fp16 scaler skips by itself, and must be told
@@ -188,14 +202,15 @@ class Trainer:
         self.wrapped_optimiser.zero_grad()
         return loss.detach() if finite else None
 
-    def _skipped(self, batch: Batch, in_a_row: int) -> None:
+    def _skipped(self, batch: Batch) -> None:
         self.progress.skipped += 1
+        self.progress.skipped_in_a_row += 1
         if self.log:
             self.log.row(self.progress.step, {"skipped": batch.ids}, "skip")
             self.log.say(f"step {self.progress.step}: loss or gradient not finite, skipped: {', '.join(batch.ids[:5])}")
-        if in_a_row >= MOST_SKIPPED:
+        if self.progress.skipped_in_a_row >= MOST_SKIPPED:
             raise TrainingError(
-                f"loss or gradient not finite {in_a_row} times in a row at step {self.progress.step}; "
+                f"loss or gradient not finite {MOST_SKIPPED} times in a row at step {self.progress.step}; "
                 "lower training.learning_rate, or raise training.warmup"
             )
 
@@ -205,9 +220,10 @@ class Trainer:
                 self.log.say(f"left out: {identifier}: {reason}")
                 self.log.row(self.progress.step, {"id": identifier, "reason": reason}, "failure")
 
-    def _log_steps(self, pending: torch.Tensor, labels: int, rate: float, epochs: float) -> None:
+    def _log_steps(self, pending: torch.Tensor, rate: float, epochs: float) -> None:
         progress = self.progress
-        total = float(pending)
+        total, labels = float(pending), progress.pending_labels
+        progress.pending_loss, progress.pending_labels = 0.0, 0
         progress.epoch_loss += total
         progress.epoch_labels += labels
         if not self.log or not labels:
@@ -221,6 +237,8 @@ class Trainer:
 
     def _end_epoch(self, epoch: int) -> None:
         progress = self.progress
+        if not progress.audio_seconds:
+            raise TrainingError(f"{self.config.data.train}: no recording could be read; the lines above say why")
         started = time.monotonic()
         row: dict[str, Any] = {
             "epoch": epoch + 1,
@@ -251,11 +269,11 @@ class Trainer:
             save_tensors(self.output / WEIGHTS, self.bare.state_dict())
             write_card(self.output, self.config, self.progress, self.bare, self.examples)
         self._save_last()
+        self.accelerator.wait_for_everyone()
 
     def _save_last(self) -> None:
-        if self.main:
+        if self.main:  # no rank waits here: their clocks ask for checkpoints after different steps
             save_state(self.output / LAST, self.bare, self.optimiser, self.accelerator.scaler, self.progress)
-        self.accelerator.wait_for_everyone()
 
     def _measure_features(self) -> None:
         dataset = SpeechDataset(self.examples, self.config.features.sample_rate)

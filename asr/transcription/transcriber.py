@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr.audio import AudioSource, stream_audio
+from asr.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioSource, stream_audio
 from asr.data.batches import make_batches
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
@@ -87,16 +87,26 @@ class Transcriber(Recogniser):
     def _blocks(self, source: Source, sample_rate: int | None) -> Iterator[np.ndarray]:
         if not isinstance(source, np.ndarray | torch.Tensor):
             return stream_audio(source, self.sample_rate)
-        waveform = torch.as_tensor(source).detach().cpu().numpy()
+        if isinstance(source, torch.Tensor):
+            tensor = source.detach().cpu()
+            waveform = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        else:
+            waveform = source
         if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
             raise AudioError(
                 f"a waveform must be one-dimensional floats in [-1, 1], not {waveform.dtype} {list(waveform.shape)}; "
                 "average the channels, and divide 16-bit samples by 32768"
             )
+        if not len(waveform):
+            raise AudioError("the waveform has zero samples")
         if not np.isfinite(waveform).all():
             raise AudioError(f"the waveform has {int((~np.isfinite(waveform)).sum())} samples that are NaN or infinite")
         waveform = waveform.astype(np.float32)
         if sample_rate is not None and sample_rate != self.sample_rate:
+            if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+                raise AudioError(
+                    f"sample_rate={sample_rate} Hz is outside {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}; correct it"
+                )
             import soxr
 
             waveform = soxr.resample(waveform, sample_rate, self.sample_rate)

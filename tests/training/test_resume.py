@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from asr.config import Config, save_config
+from asr.errors import CheckpointError, TrainingError
+from asr.model.checkpoint import load_tensors
+from asr.training import train
+from asr.training.log import read_log
+from asr.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from tests.conftest import Speech
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, speech: Speech, small_config: Callable[..., Config]) -> Config:
+    """A training with everything random switched on, a checkpoint after every step, ten or so steps an epoch."""
+    root = tmp_path_factory.mktemp("data")
+    sentences = speech.sentences(36, seed=3)
+    return small_config(
+        data={
+            "train": str(speech.corpus(root / "train", sentences[:30], "train")),
+            "dev": str(speech.corpus(root / "dev", sentences[30:], "dev")),
+            "batch_seconds": 6.0,
+            "speed": (0.9, 1.1),
+        },
+        model={"hidden": 16, "dropout": 0.3},
+        training={"epochs": EPOCHS, "checkpoint_minutes": 1e-6},
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The training from beginning to end without a break."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "model"
+    rare = config.model_copy(deep=True)
+    rare.training.checkpoint_minutes = 60.0
+    train(rare, folder, device="cpu")
+    return folder
+
+
+def start(config: Config, folder: Path) -> subprocess.Popen[str]:
+    """`asr train` in a process group of its own, as a terminal starts it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save_config(config, folder.parent / "config.yaml")
+    return subprocess.Popen(
+        [sys.executable, "-m", "asr", "train", folder.parent / "config.yaml", "--output", folder, "--device", "cpu"],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def progress(folder: Path) -> dict[str, Any]:
+    return json.loads(load_tensors(folder / "last.safetensors")[1]["progress"])
+
+
+def stop_within_an_epoch(process: subprocess.Popen[str], folder: Path) -> int:
+    """Halt the process when its last checkpoint lies within the second epoch; returns that checkpoint's step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "last.safetensors").exists() and progress(folder)["epoch"] >= 1:
+            process.send_signal(signal.SIGSTOP)
+            at = progress(folder)
+            if at["batch"] > 1:
+                return at["step"]
+            process.send_signal(signal.SIGCONT)
+        time.sleep(0.005)
+    raise AssertionError(f"never within the second epoch: {process.communicate()}")
+
+
+def learnt(folder: Path) -> list[tuple[Any, ...]]:
+    """What the log says of the learning: losses and error rates by step, not the times."""
+    keys = ("kind", "step", "epoch", "loss", "learning_rate", "dev_wer", "dev_cer")
+    return [tuple(row.get(key) for key in keys) for row in read_log(folder) if row["kind"] in ("train", "epoch")]
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    for name in ("model.safetensors", "last.safetensors"):
+        tensors, others = load_tensors(one / name)[0], load_tensors(other / name)[0]
+        assert tensors.keys() == others.keys()
+        assert [key for key in tensors if not torch.equal(tensors[key], others[key])] == []
+    assert learnt(one) == learnt(other)
+
+
+@pytest.fixture(scope="module")
+def killed(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `kill -9` within the second epoch leaves. Not to be changed: copy it first."""
+    folder = tmp_path_factory.mktemp("killed") / "model"
+    process = start(config, folder)
+    stop_within_an_epoch(process, folder)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return folder
+
+
+def test_after_kill_9_the_training_goes_on_bit_for_bit(
+    config: Config, killed: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(killed, tmp_path / "model")
+    at = progress(folder)
+    assert (at["epoch"], at["batch"] > 1) == (1, True)
+    result = train(config, folder, resume=True, device="cpu")
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
+    assert_same_training(folder, undisturbed)
+
+
+@pytest.mark.parametrize("step", [1, 7, 11, 12, 25])
+def test_the_place_of_the_break_does_not_matter(
+    config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    real_step = Trainer._step
+
+    def power_cut(trainer: Trainer, batch: Any) -> Any:
+        if trainer.progress.step == step:
+            raise MemoryError("power cut")
+        return real_step(trainer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", power_cut)
+        with pytest.raises(MemoryError, match="power cut"):
+            train(config, tmp_path, device="cpu")
+    assert progress(tmp_path)["step"] == step
+    train(config, tmp_path, resume=True, device="cpu")
+    assert_same_training(tmp_path, undisturbed)
+
+
+def test_ctrl_c_saves_says_resume_and_exits_130(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    with_worker = config.model_copy(deep=True)
+    with_worker.data.workers = 1
+    with_worker.training.checkpoint_minutes = 60.0  # so that only the interruption can have saved within an epoch
+    folder = tmp_path / "model"
+    process = start(with_worker, folder)
+    deadline = time.monotonic() + 120
+    while not ((folder / "last.safetensors").exists() and progress(folder)["epoch"] >= 1):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the data workers too
+    _, err = process.communicate(timeout=60)
+    at = progress(folder)
+    if at["epoch"] == EPOCHS:
+        pytest.skip("the training was over before Ctrl-C reached it")
+    assert process.returncode == 130
+    assert f"interrupted at step {at['step']}; saved. Add --resume to go on from there" in err
+    assert "Traceback" not in err
+    assert at["batch"] > 0
+    train(config, folder, resume=True, device="cpu")
+    assert_same_training(folder, undisturbed)
+
+
+def test_a_finished_training_resumes_to_its_result_at_once(
+    config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+
+    def no_step(*_: Any) -> None:
+        raise AssertionError("a finished training took another step")
+
+    monkeypatch.setattr(Trainer, "_step", no_step)
+    result = train(config, folder, resume=True, device="cpu")
+    assert len(result.history) == EPOCHS
+    assert result.best_wer == min(row["dev_wer"] for row in result.history)
+    assert_same_training(folder, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("training", "learning_rate", 0.004, r"training\.learning_rate was 0\.005, now 0\.004"),
+        ("training", "spec_augment", None, r"training\.spec_augment"),
+        ("model", "hidden", 8, r"model\.hidden was 16, now 8"),
+        ("data", "batch_seconds", 7.0, r"data\.batch_seconds was 6\.0, now 7\.0"),
+    ],
+)
+def test_resuming_with_another_configuration_is_refused(
+    config: Config, undisturbed: Path, tmp_path: Path, section: str, key: str, value: Any, message: str
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+    changed = config.model_copy(deep=True)
+    setattr(getattr(changed, section), key, value)
+    with pytest.raises(TrainingError, match=message):
+        train(changed, folder, resume=True, device="cpu")
+
+
+def test_a_folder_with_a_training_is_not_overwritten_unasked(config: Config, undisturbed: Path) -> None:
+    before = (undisturbed / "model.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match="holds a training already; --resume continues it, --overwrite"):
+        train(config, undisturbed, device="cpu")
+    assert (undisturbed / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_with_a_model_alone_is_not_overwritten_unasked(
+    config: Config, undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+    (folder / "last.safetensors").unlink()
+    with pytest.raises(TrainingError, match="no last.safetensors to continue from"):
+        train(config, folder, device="cpu")
+
+
+def test_overwrite_starts_from_the_beginning(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+    events = {path.name for path in (folder / "tensorboard").iterdir()}
+    shorter = config.model_copy(deep=True)
+    shorter.training.epochs = 1
+    result = train(shorter, folder, overwrite=True, device="cpu")
+    assert [row["epoch"] for row in result.history] == [1]
+    assert {row["epoch"] for row in read_log(folder) if row["kind"] == "epoch"} == {1}
+    assert not events & {path.name for path in (folder / "tensorboard").iterdir()}
+
+
+@pytest.mark.parametrize("size", [0, 5, 2000])
+def test_a_torn_checkpoint_is_an_error_that_names_it(
+    config: Config, undisturbed: Path, tmp_path: Path, size: int
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+    os.truncate(folder / "last.safetensors", size)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: truncated"):
+        train(config, folder, resume=True, device="cpu")
+
+
+def test_a_checkpoint_of_another_kind_is_refused(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+    shutil.copy(folder / "model.safetensors", folder / "last.safetensors")
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: no training checkpoint"):
+        train(config, folder, resume=True, device="cpu")
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """The kernel refuses to let any file grow beyond `size` bytes, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_space_left_keeps_the_previous_checkpoint(
+    config: Config, killed: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(killed, tmp_path / "model")
+    before = {name: (folder / name).read_bytes() for name in ("last.safetensors", "model.safetensors")}
+    with (
+        largest_file(len(before["model.safetensors"]) // 2),
+        pytest.raises(CheckpointError, match=r"last\.safetensors.*the previous last\.safetensors is kept.*--resume"),
+    ):
+        train(config, folder, resume=True, device="cpu")
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert list(folder.glob(".*part")) == []
+    train(config, folder, resume=True, device="cpu")
+    assert_same_training(folder, undisturbed)
