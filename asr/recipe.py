@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,7 @@ def train_and_evaluate(
     console: Console | None = None,
 ) -> tuple[TrainingResult, dict[str, Evaluation]]:
     """Train into `output` (or continue, or find it done), then score each test set into `output/NAME`."""
+    commit()  # as the training starts: the checkout may have moved on when it is done
     result = train(config, output, resume=not overwrite, overwrite=overwrite, device=device, console=console)
     model = load_model(output, device=device)
     evaluations = {name: evaluate(model, path, output=output / name) for name, path in tests.items()}
@@ -107,8 +109,9 @@ def hardware() -> str:
     return f"{processor} CPU, {torch.get_num_threads()} threads"
 
 
+@cache
 def commit() -> str | None:
-    """The git commit of this source tree, with `-dirty` when files differ from it; None outside a checkout."""
+    """The git commit of this source tree, `-dirty` when files differed from it when first asked; None outside git."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)

@@ -217,7 +217,7 @@ def test_a_folder_with_a_model_alone_is_not_overwritten_unasked(
 ) -> None:
     folder = shutil.copytree(undisturbed, tmp_path / "model")
     (folder / "last.safetensors").unlink()
-    with pytest.raises(TrainingError, match="no last.safetensors to continue from"):
+    with pytest.raises(TrainingError, match=r"no last\.safetensors to continue from"):
         train(config, folder, device="cpu")
 
 
