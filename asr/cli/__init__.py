@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from asr.cli import evaluate, info, prepare, score, train, transcribe
-from asr.cli.common import FAILED, INTERRUPTED, USAGE
-from asr.errors import AsrError, ConfigError, Interrupted
+from asr.cli.common import run
 from asr.version import __version__
 
 app = typer.Typer(
@@ -40,13 +37,5 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit status 0: done, 1: something failed, 2: wrong usage, 130: interrupted."""
-    try:
-        app()
-    except AsrError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        status = {ConfigError: USAGE, Interrupted: INTERRUPTED}
-        sys.exit(status.get(type(error), FAILED))
-    except KeyboardInterrupt:
-        typer.secho("interrupted", fg="red", err=True)
-        sys.exit(INTERRUPTED)
+    """The console script."""
+    run(app)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from asr.errors import ConfigError
+from asr.errors import AsrError, ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +21,27 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 Device = Annotated[str, typer.Option("--device", help="auto (the GPU when there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; as many as cores by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of text.")]
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run a command line and exit: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except AsrError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        status = {ConfigError: USAGE, Interrupted: INTERRUPTED}
+        sys.exit(status.get(type(error), FAILED))
+    except KeyboardInterrupt:
+        typer.secho("interrupted", fg="red", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def run_script(main: Callable[..., None]) -> NoReturn:
+    """Run one function as a command line, as the scripts in recipes/ do."""
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(main)
+    run(app)
 
 
 def set_threads(threads: int | None) -> None:

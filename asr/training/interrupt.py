@@ -36,6 +36,7 @@ class StopRequest:
 
 
 def ignore_interrupts(worker: int) -> None:
-    """For data workers: Ctrl-C reaches the whole process group, but only the training process may act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """For data workers: signals reach the whole process group (Ctrl-C, SLURM's SIGTERM), but the training process alone
+    may act on them; workers end with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 import asr
 from asr import recipe
-from asr.cli.common import Device, Threads, set_threads
+from asr.cli.common import Device, Threads, run_script, set_threads
 
 
 def main(
@@ -38,4 +36,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

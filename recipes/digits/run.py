@@ -12,7 +12,7 @@ import typer
 
 import asr
 from asr import recipe
-from asr.cli.common import Device, Threads, set_threads
+from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.data.corpora.digits import SPEAKERS
 
 Run = tuple[asr.Config, asr.TrainingResult, dict[str, asr.Evaluation]]
@@ -68,4 +68,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

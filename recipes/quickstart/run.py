@@ -9,14 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import typer
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that `recipes` is found when run by its path
 
 import asr
 from asr import recipe
 from asr.audio import load_audio
-from asr.cli.common import Device, Threads, set_threads
+from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.data.manifest import read_manifest
 from asr.evaluation.pictures import training_curve, utterance_picture
 from recipes.quickstart.speech import synthesise
@@ -59,4 +57,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)
