@@ -33,14 +33,19 @@ class DataConfig(Section):
     """Seconds of audio a batch, padding included. Small batches take more steps; small corpora are short of steps."""
     speed: tuple[float, float] = (0.9, 1.1)
     """Range of the random speed factor (tempo and pitch together; Ko et al. 2015). (1, 1) turns it off."""
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    """Range of the random gain in dB. Of no effect with `features.normalisation: utterance`, which takes levels out."""
     workers: int = Field(1, ge=0, le=64)
     """Processes that read and perturb audio beside the training; 0 does it in the training process."""
 
     @model_validator(mode="after")
-    def _check_speed(self) -> DataConfig:
+    def _check_ranges(self) -> DataConfig:
         low, high = self.speed
         if not 0.5 <= low <= high <= 2.0:
             raise ValueError(f"speed must be a range within 0.5 and 2.0, low first, not ({low}, {high})")
+        low, high = self.gain_db
+        if not -60 <= low <= high <= 60:
+            raise ValueError(f"gain_db must be a range within -60 and 60, low first, not ({low}, {high})")
         return self
 
 
@@ -64,7 +69,8 @@ class FeaturesConfig(Section):
     log_floor: float = Field(2.0**-23, gt=0)
     """Mel energies are raised to this before the logarithm: the float32 epsilon, as Kaldi-style front ends use."""
     normalisation: Literal["utterance", "global", "none"] = "utterance"
-    """Mean 0 and variance 1 of each bin: over the utterance, with statistics of the training set, or not at all."""
+    """Mean 0 and variance 1 of each bin: over the utterance, with statistics of the training set, or not at all.
+    Over the utterance takes out level and channel; a word of 0.3 s alone is too short for it (see recipes/digits)."""
 
     @model_validator(mode="after")
     def _check_band(self) -> FeaturesConfig:

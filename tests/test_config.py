@@ -104,6 +104,7 @@ def test_wrong_type_names_key_and_value(tmp_path: Path, text: str, parts: list[s
         ("model: {subsampling: {factor: 3}}", ["model.subsampling", "3", "stack"]),
         ("data: {speed: [1.1, 0.9]}", ["data", "1.1", "0.9", "low first"]),
         ("data: {speed: [0.1, 1.0]}", ["data", "0.1"]),
+        ("data: {gain_db: [6, -6]}", ["data", "gain_db", "6.0", "low first"]),
         ("features: {high_hz: 9000}", ["features", "9000", "8000"]),
         ("features: {low_hz: 4000, high_hz: 4000}", ["features", "4000"]),
         ("features: {hop_ms: 30}", ["features", "30", "25"]),

@@ -76,17 +76,24 @@ class Batch:
 
 
 class SpeechDataset(Dataset[Loaded]):
-    """Reads `(epoch, index)`: audio at `sample_rate`, speed perturbed when `speed` is a range.
+    """Reads `(epoch, index)`: audio at `sample_rate`, with random speed and gain when `speed`, `gain_db` are ranges.
 
-    The factor is drawn from seed, epoch and utterance id, so it is the same whatever the number of workers.
+    Both are drawn from seed, epoch and utterance id, so they are the same whatever the number of workers.
     """
 
     def __init__(
-        self, examples: Sequence[Example], sample_rate: int, *, speed: tuple[float, float] = (1.0, 1.0), seed: int = 0
+        self,
+        examples: Sequence[Example],
+        sample_rate: int,
+        *,
+        speed: tuple[float, float] = (1.0, 1.0),
+        gain_db: tuple[float, float] = (0.0, 0.0),
+        seed: int = 0,
     ):
         self.examples = examples
         self.sample_rate = sample_rate
         self.speed = speed
+        self.gain_db = gain_db
         self.seed = seed
 
     def __len__(self) -> int:
@@ -100,9 +107,11 @@ class SpeechDataset(Dataset[Loaded]):
             waveform = load_utterance(utterance, self.sample_rate)
         except AsrError as error:
             return Loaded(utterance.id, None, example.tokens, str(error))
+        random = np.random.default_rng([self.seed, epoch, zlib.crc32(utterance.id.encode())])
         if self.speed != (1.0, 1.0):
-            random = np.random.default_rng([self.seed, epoch, zlib.crc32(utterance.id.encode())])
             waveform = change_speed(waveform, min(random.uniform(*self.speed), example.fastest))
+        if self.gain_db != (0.0, 0.0):
+            waveform = waveform * np.float32(10 ** (random.uniform(*self.gain_db) / 20))
         return Loaded(utterance.id, waveform, example.tokens)
 
 

@@ -126,7 +126,9 @@ class Trainer:
 
     def _loader(self) -> DataLoader[Any]:
         data, training = self.config.data, self.config.training
-        dataset = SpeechDataset(self.examples, self.config.features.sample_rate, speed=data.speed, seed=training.seed)
+        dataset = SpeechDataset(
+            self.examples, self.config.features.sample_rate, speed=data.speed, gain_db=data.gain_db, seed=training.seed
+        )
         return DataLoader(
             dataset,
             batch_sampler=self.sampler,

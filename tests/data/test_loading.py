@@ -54,6 +54,27 @@ def test_without_a_range_the_recording_comes_unchanged(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.waveform, samples)
 
 
+def test_gain_is_within_its_range_and_a_function_of_seed_epoch_and_id(tmp_path: Path) -> None:
+    samples = sine(300.0)
+    examples = [example(tmp_path, name, samples) for name in "abc"]
+
+    def gains(dataset: SpeechDataset, epoch: int) -> list[float]:
+        loaded = [dataset[epoch, index].waveform for index in range(len(dataset))]
+        for waveform in loaded:
+            assert waveform is not None
+            assert waveform.dtype == np.float32
+            np.testing.assert_allclose(waveform / waveform[7], samples / samples[7], rtol=1e-4)  # nothing but a factor
+        return [20 * float(np.log10(waveform[7] / samples[7])) for waveform in loaded if waveform is not None]
+
+    dataset = SpeechDataset(examples, RATE, gain_db=(-6.0, 3.0), seed=1)
+    first = gains(dataset, 0)
+    assert len(set(first)) == 3
+    assert gains(SpeechDataset(examples[::-1], RATE, gain_db=(-6.0, 3.0), seed=1), 0) == first[::-1]
+    many = [gain for epoch in range(60) for gain in gains(dataset, epoch)]
+    assert -6 <= min(many) < -5
+    assert 2 < max(many) <= 3
+
+
 def test_recording_is_resampled_to_the_rate_of_the_model(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "slow.wav", sine(440.0, 4 * RATE)[::2], RATE // 2, subtype="FLOAT")
     waveform = load_utterance(Utterance("slow", tmp_path / "slow.wav", 4.0, RATE // 2), RATE)
