@@ -1,0 +1,112 @@
+"""The scripts in recipes/, run as a user runs them, on audio made here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Speech
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = {
+    *("wer", "wer_interval", "cer", "substitutions", "insertions", "deletions", "utterances", "words"),
+    *("train_seconds", "audio_seconds_per_second", "parameters", "config", "commit", "seed", "hardware"),
+}
+
+
+def run(recipe: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        REPOSITORY / "recipes" / recipe / "run.py",
+        "--device",
+        "cpu",
+        "--threads",
+        1,
+        *arguments,
+    ]
+    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def an4(tmp_path_factory: pytest.TempPathFactory, speech: Speech) -> Path:
+    """AN4's official layout, spoken in the suite's own alphabet by 21 people."""
+    root = tmp_path_factory.mktemp("an4")
+    sentences = iter(speech.sentences(126, seed=7))
+    listed: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    for index in range(21):
+        name = f"{'fm'[index % 2]}{chr(ord('a') + index)}xy"
+        part, folder = ("test", "an4test_clstk") if index == 20 else ("train", "an4_clstk")
+        for take in range(6):
+            text, fileid = next(sentences), f"{folder}/{name}/an{take}-{name}-b"
+            (root / "wav" / fileid).parent.mkdir(parents=True, exist_ok=True)
+            speech.record(root / "wav" / f"{fileid}.wav", text, seed=100 * index + take)
+            listed[part].append((fileid, f"<s> {text.upper()} </s> ({Path(fileid).name})"))
+    (root / "etc").mkdir()
+    for part, rows in listed.items():
+        (root / "etc" / f"an4_{part}.fileids").write_text("".join(f"{fileid}\n" for fileid, _ in rows))
+        (root / "etc" / f"an4_{part}.transcription").write_text("".join(f"{line}\n" for _, line in rows))
+    return root
+
+
+@pytest.mark.slow
+def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_second_time(
+    an4: Path, tmp_path: Path
+) -> None:
+    small = {
+        **{"features.sample_rate": 8000, "features.mels": 40, "data.batch_seconds": 8, "data.workers": 0},
+        **{"model.layers": 1, "model.hidden": 32, "model.dropout": 0.05, "model.subsampling.channels": 8},
+        **{"training.epochs": 10, "training.learning_rate": 0.005, "training.spec_augment": "null"},
+    }
+    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
+    arguments = ("--source", an4, "--output", "model", "--data", "data", "--seed", 3, *settings)
+    first = run("an4", *arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    results = json.loads((tmp_path / "model/results.json").read_text())
+    assert set(results) >= RESULTS
+    assert (results["utterances"], results["seed"], results["config"]["model"]["hidden"]) == (6, 3, 32)
+    assert results["wer"] < 0.2
+    assert f"{results['wer']:.2%}" in first.stdout
+    weights = (tmp_path / "model/model.safetensors").read_bytes()
+
+    again = run("an4", *arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "model/model.safetensors").read_bytes() == weights
+    assert json.loads((tmp_path / "model/results.json").read_text())["train_seconds"] == results["train_seconds"]
+
+    changed = run("an4", *arguments, "--set", "model.hidden=16", cwd=tmp_path)
+    assert changed.returncode == 1
+    assert "model.hidden was 32, now 16" in changed.stderr
+    assert "Traceback" not in changed.stderr
+
+
+def test_missing_corpus_and_misspelt_setting_are_told_without_a_traceback(an4: Path, tmp_path: Path) -> None:
+    missing = run("an4", "--source", tmp_path / "nowhere", cwd=tmp_path)
+    assert (missing.returncode, "Traceback" in missing.stderr) == (1, False)
+    assert "no AN4 corpus here" in missing.stderr
+    typo = run("an4", "--source", an4, "--set", "training.epoch=1", cwd=tmp_path)
+    assert (typo.returncode, "Traceback" in typo.stderr) == (2, False)
+    assert "did you mean 'training.epochs'?" in typo.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("hibari") and importlib.util.find_spec("espeakng_loader")),
+    reason="needs the speech synthesisers of pip install 'asr[demo]'",
+)
+def test_quickstart_leaves_model_results_and_pictures(tmp_path: Path) -> None:
+    small = ("--set", "training.epochs=1", "--set", "model.hidden=32", "--set", "model.layers=1")
+    ran = run("quickstart", *small, "--output", "model", "--data", "data", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads((tmp_path / "model/results.json").read_text())
+    assert set(results) >= RESULTS
+    assert (results["utterances"], results["config"]["training"]["epochs"]) == (180, 1)
+    for name in ("curve.png", "utterance.png"):
+        assert (tmp_path / "model" / name).read_bytes().startswith(b"\x89PNG")
+    assert "heard:" in ran.stdout
