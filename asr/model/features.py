@@ -91,7 +91,11 @@ class LogMel(nn.Module):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Measure the global mean and deviation of each bin over (waveforms, lengths) batches."""
+        """Measure the global mean and deviation of each bin over (waveforms, lengths) batches.
+
+        Raises:
+            ValueError: there are no frames to measure.
+        """
         count, total, squares = 0.0, torch.zeros_like(self.mean), torch.zeros_like(self.mean)
         for waveforms, lengths in batches:
             features = self.log_mel(waveforms, lengths)

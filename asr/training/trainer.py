@@ -80,8 +80,6 @@ class Trainer:
         )
         self.seconds_an_epoch = sum(seconds)
         self.padding = padding_share(seconds, self.sampler.batches(0))
-        if config.features.normalisation == "global":
-            self._measure_features()
         self.optimiser = _optimiser(self.bare, config.training, accelerator.device)
         self.model = accelerator.prepare_model(self.bare)
         self.wrapped_optimiser = accelerator.prepare_optimizer(self.optimiser)
@@ -92,6 +90,8 @@ class Trainer:
         if resuming:
             self.progress = load_state(self.output / LAST, self.bare, self.optimiser, self.accelerator.scaler)
         else:
+            if self.config.features.normalisation == "global":
+                self._measure_features()
             self._save_last()  # from here on the folder is a training that can be continued
         self.log = TrainingLog(self.output, self.progress.step, self.console) if self.main else None
         try:
@@ -280,8 +280,11 @@ class Trainer:
     def _measure_features(self) -> None:
         dataset = SpeechDataset(self.examples, self.config.features.sample_rate)
         batches = (collate([dataset[0, index] for index in rows]) for rows in make_batches(self.sampler.seconds, 60.0))
-        on_device = (batch.to(self.accelerator.device) for batch in batches)
-        self.bare.features.fit((batch.waveforms, batch.lengths) for batch in on_device)
+        on_device = (batch.to(self.accelerator.device) for batch in batches if batch.ids)
+        try:
+            self.bare.features.fit((batch.waveforms, batch.lengths) for batch in on_device)
+        except ValueError as error:
+            raise TrainingError(f"{self.config.data.train}: {error}; can its recordings be read?") from None
 
     def _finish(self) -> TrainingResult:
         progress = self.progress

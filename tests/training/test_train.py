@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from asr.config import Config, save_config
+from asr.config import Config, parse_config, save_config
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.errors import CheckpointError, ConfigError, ManifestError, TrainingError
 from asr.model.checkpoint import load_folder, load_tensors
@@ -238,12 +238,16 @@ def test_a_recording_damaged_after_preparation_is_reported_and_left_out(
     assert np.isfinite(result.history[0]["loss"])
 
 
+@pytest.mark.parametrize("normalisation", ["utterance", "global"])
 def test_a_training_in_which_no_recording_can_be_read_is_an_error(
-    brief: Callable[..., Config], good: list[Utterance], tmp_path: Path
+    brief: Callable[..., Config], good: list[Utterance], tmp_path: Path, normalisation: str
 ) -> None:
     damaged = [replace(row, audio=spoil(tmp_path / row.audio.name, row.audio)) for row in good[:4]]
+    tree = brief(damaged).model_dump()
+    tree["features"]["normalisation"] = normalisation
+    config = parse_config(tree)
     with pytest.raises(TrainingError, match="read"):
-        train(brief(damaged), tmp_path / "model", device="cpu")
+        train(config, tmp_path / "model", device="cpu")
     assert not (tmp_path / "model/model.safetensors").exists()
 
 
