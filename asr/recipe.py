@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.config import Config
-from asr.errors import CheckpointError
+from asr.errors import AudioError
 from asr.evaluation import Evaluation, evaluate
 from asr.model.checkpoint import write_text
 from asr.training import TrainingResult, train
@@ -56,7 +56,7 @@ def train_and_evaluate(
     for name, evaluation in evaluations.items():
         if evaluation.failures:
             identifier, reason = evaluation.failures[0]
-            raise CheckpointError(
+            raise AudioError(
                 f"{name}: {len(evaluation.failures)} recordings could not be read, the score would not be that of the "
                 f"whole set; first {identifier}: {reason}"
             )

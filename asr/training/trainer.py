@@ -259,6 +259,8 @@ class Trainer:
         if better:
             progress.best_epoch = epoch + 1
         progress.train_seconds += time.monotonic() - started
+        if progress.skipped:
+            row["skipped_steps"] = progress.skipped  # since the start
         row["seconds"] = progress.train_seconds
         progress.history.append(row)
         progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_labels = epoch + 1, 0, 0.0, 0

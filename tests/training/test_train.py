@@ -276,6 +276,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_named(
     assert [row["step"] for row in skipped] == [2, 3]
     assert f"step 2: loss or gradient not finite, skipped: {skipped[0]['skipped'][0]}" in text()
     assert np.isfinite(result.history[0]["loss"])
+    assert result.history[0]["skipped_steps"] == 2
     load_folder(tmp_path / "model")  # refuses weights that are not finite
 
 
