@@ -7,13 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asr.audio import audio_info
-from asr.data.corpora import CORPORA
 from asr.data.download import download as fetch
 from asr.data.download import extract
 from asr.data.manifest import Utterance, write_manifest
 from asr.errors import AudioError, CorpusError
-
-INFO = CORPORA["an4"]
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
 ARCHIVE_UTTERANCES = {"train": 948, "test": 130}

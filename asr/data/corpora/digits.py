@@ -9,14 +9,11 @@ import numpy as np
 import soundfile
 
 from asr.audio import audio_info, load_audio
-from asr.data.corpora import CORPORA
 from asr.data.download import download as fetch
 from asr.data.download import extract
 from asr.data.manifest import Utterance, write_manifest
 from asr.errors import AudioError, CorpusError
 from asr.files import replacing
-
-INFO = CORPORA["digits"]
 
 COMMIT = "d6938f9bf1545aa66d8489fc9f1385a7abd64282"
 """Tag v1.0.10, which has all six speakers. The commit names the content. GitHub makes the archive anew and does not
