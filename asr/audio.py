@@ -88,7 +88,8 @@ def load_audio(
     """
     with _opened(source) as recording:
         first, count = _segment(recording, start, duration)
-        return np.concatenate(list(_waveform(recording, rate, first, count, channel)))
+        pieces = list(_waveform(recording, rate, first, count, channel))
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def stream_audio(
@@ -266,7 +267,10 @@ def _mono(recording: _Recording, first: int, count: int, channel: int | None) ->
         pass
     read, bad, first_bad = 0, 0, 0
     for block in _decoded(recording, count):
-        mono = block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])
+        if channel is None and block.shape[1] > 1:
+            mono = block.mean(axis=1)
+        else:  # the mean of one channel would only copy it, and cost a tenth of reading a FLAC
+            mono = np.ascontiguousarray(block[:, channel or 0])
         wrong = np.flatnonzero(~np.isfinite(mono))
         if len(wrong) and not bad:
             first_bad = first + read + int(wrong[0])

@@ -33,6 +33,10 @@ class ScoringError(AsrError):
     """References and hypotheses that cannot be compared."""
 
 
+class OutputError(AsrError):
+    """A result that cannot be written: a full disk, a folder without permission."""
+
+
 class TrainingError(AsrError):
     """A training that cannot start or cannot go on."""
 

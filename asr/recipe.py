@@ -17,7 +17,7 @@ from rich.table import Table
 from asr.config import Config
 from asr.errors import AudioError
 from asr.evaluation import Evaluation, evaluate
-from asr.model.checkpoint import write_text
+from asr.files import write_text
 from asr.training import TrainingResult, train
 from asr.transcription import load_model
 

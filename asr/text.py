@@ -18,9 +18,11 @@ SPACE = "▁"
 APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´＇", "'"))
 
 
-def normalise(text: str, case: Literal["lower", "upper", "keep"] = "lower") -> str:
-    """NFC, one kind of apostrophe, single spaces, the chosen case. Nothing else is changed or removed."""
-    text = unicodedata.normalize("NFC", text)
+def normalise(text: str, case: Literal["lower", "upper", "keep"] = "lower", remove: str = "") -> str:
+    """NFC, one kind of apostrophe, single spaces, the chosen case; the characters in `remove` become spaces."""
+    text = unicodedata.normalize("NFC", text).translate(APOSTROPHES)
+    if remove:
+        text = text.translate(dict.fromkeys(map(ord, remove), " "))
     if case == "lower":
         text = text.lower()
     elif case == "upper":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,10 +96,14 @@ def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 SMALL = {
-    "data": {"batch_seconds": 8.0, "speed": (0.95, 1.05), "workers": 0},
+    "data": {"batch_seconds": 8.0, "workers": 0},
+    "augmentation": {
+        "speed": {"range": (0.95, 1.05)},
+        "spec_augment": {"frequency_width": 0.1, "time_width_ms": 40.0},
+    },
     "features": {"sample_rate": RATE, "mels": 40},
     "model": {"layers": 1, "hidden": 32, "dropout": 0.05, "subsampling": {"channels": 8}},
-    "training": {"learning_rate": 5e-3, "epochs": 8, "spec_augment": {"frequency_width": 0.1, "time_width_ms": 40.0}},
+    "training": {"learning_rate": 5e-3, "epochs": 8},
 }
 
 
@@ -159,6 +165,25 @@ def recording_console() -> tuple[Any, Callable[[], str]]:
 def printed() -> tuple[Any, Callable[[], str]]:
     """See `recording_console`."""
     return recording_console()
+
+
+DiskFull = Callable[[int], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def disk_full_after() -> DiskFull:
+    """`with disk_full_after(100):` no file can grow beyond 100 bytes; writes fail with an error, as on a full disk."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))  # Python ignores the signal that comes with it
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limited
 
 
 @dataclass(frozen=True)

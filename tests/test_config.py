@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
-from asr.config import Config, Section, config_keys, load_config, parse_config, save_config
+from asr.config import AugmentationConfig, Config, Section, config_keys, load_config, parse_config, save_config
 from asr.errors import ConfigError
 
 
@@ -29,11 +30,13 @@ def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 
 def test_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
-    config = load_config(written(tmp_path, "model: {cell: gru, subsampling: {factor: 8}}\ndata: {speed: [1, 1]}\n"))
+    config = load_config(
+        written(tmp_path, "model: {cell: gru, subsampling: {factor: 8}}\naugmentation: {speed: {range: [1, 1]}}\n")
+    )
     expected = Config().model_dump()
     expected["model"]["cell"] = "gru"
     expected["model"]["subsampling"]["factor"] = 8
-    expected["data"]["speed"] = (1.0, 1.0)
+    expected["augmentation"]["speed"]["range"] = (1.0, 1.0)
     assert config.model_dump() == expected
 
 
@@ -44,9 +47,9 @@ def test_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ("modle: {layers: 2}", "modle", "model"),
         ("training: {learning-rate: 0.1}", "training.learning-rate", "training.learning_rate"),
         (
-            "training: {spec_augment: {time_masks: 2}}",
-            "training.spec_augment.time_masks",
-            "training.spec_augment.time_",
+            "augmentation: {spec_augment: {time_masks: 2}}",
+            "augmentation.spec_augment.time_masks",
+            "augmentation.spec_augment.time_",
         ),
         ("dropout: 0.1", "dropout", "model.dropout"),
         ("model: {subsampling: {chanels: 4}}", "model.subsampling.chanels", "model.subsampling.channels"),
@@ -65,7 +68,7 @@ def test_unknown_key_is_an_error_that_names_file_and_nearest_key(
 
 
 def test_key_like_no_other_lists_the_sections(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'qqqq'; the sections are data, features, text, model, training, decoding"):
+    with pytest.raises(ConfigError, match="'qqqq'; the sections are data, augmentation, features, text, model, training, decoding"):
         load_config(written(tmp_path, "qqqq: 1"))
 
 
@@ -75,8 +78,8 @@ def test_key_like_no_other_lists_the_sections(tmp_path: Path) -> None:
         ("training: {epochs: many}", ["training.epochs", "'many'", "integer"]),
         ("training: {epochs: 2.5}", ["training.epochs", "2.5", "integer"]),
         ("features: {sample_rate: [1]}", ["features.sample_rate", "[1]"]),
-        ("data: {speed: fast}", ["data.speed", "'fast'"]),
-        ("data: {speed: [1]}", ["data.speed"]),
+        ("augmentation: {speed: {range: fast}}", ["augmentation.speed.range", "'fast'"]),
+        ("augmentation: {speed: {range: [1]}}", ["augmentation.speed.range"]),
         ("model: 3", ["model", "3"]),
         ("model: {bidirectional: perhaps}", ["model.bidirectional", "'perhaps'"]),
         ("data: {train: 7}", ["data.train", "7", "string"]),
@@ -102,9 +105,9 @@ def test_wrong_type_names_key_and_value(tmp_path: Path, text: str, parts: list[s
         ("model: {cell: lsmt}", ["model.cell = 'lsmt'", "'lstm'"]),
         ("model: {subsampling: {factor: 5}}", ["model.subsampling.factor = 5", "4, 6 or 8"]),
         ("model: {subsampling: {factor: 3}}", ["model.subsampling", "3", "stack"]),
-        ("data: {speed: [1.1, 0.9]}", ["data", "1.1", "0.9", "low first"]),
-        ("data: {speed: [0.1, 1.0]}", ["data", "0.1"]),
-        ("data: {gain_db: [6, -6]}", ["data", "gain_db", "6.0", "low first"]),
+        ("augmentation: {speed: {range: [1.1, 0.9]}}", ["augmentation.speed", "1.1", "0.9", "low first"]),
+        ("augmentation: {speed: {range: [0.1, 1.0]}}", ["augmentation.speed", "0.1"]),
+        ("augmentation: {noise: {probability: 2}}", ["augmentation.noise.probability = 2", "less than or equal to 1"]),
         ("features: {high_hz: 9000}", ["features", "9000", "8000"]),
         ("features: {low_hz: 4000, high_hz: 4000}", ["features", "4000"]),
         ("features: {hop_ms: 30}", ["features", "30", "25"]),
@@ -176,13 +179,14 @@ def test_top_of_the_file_must_be_sections(tmp_path: Path, text: str, kind: str) 
         ("training.epochs=30", "training.epochs", 30),
         ("training.learning_rate=1e-3", "training.learning_rate", 0.001),
         ("model.bidirectional=false", "model.bidirectional", False),
-        ("data.speed=[0.8, 1.2]", "data.speed", (0.8, 1.2)),
+        ("augmentation.speed.range=[0.8, 1.2]", "augmentation.speed.range", (0.8, 1.2)),
+        ("augmentation.noise.probability=0.5", "augmentation.noise.probability", 0.5),
         ("data.train=data/an4/train", "data.train", "data/an4/train"),
         ("data.dev=", "data.dev", None),
         ("text.alphabet=a=b", "text.alphabet", "a=b"),
         ("features.high_hz=null", "features.high_hz", None),
-        ("training.spec_augment=null", "training.spec_augment", None),
-        ("training.spec_augment.frequency_masks=1", "training.spec_augment.frequency_masks", 1),
+        ("augmentation.spec_augment=null", "augmentation.spec_augment", None),
+        ("augmentation.spec_augment.frequency_masks=1", "augmentation.spec_augment.frequency_masks", 1),
         ("model.subsampling={kind: stack, factor: 3}", "model.subsampling.factor", 3),
     ],
 )
@@ -200,8 +204,8 @@ def test_last_override_wins_and_the_file_comes_first(tmp_path: Path) -> None:
 
 
 def test_override_switches_a_section_on_again(tmp_path: Path) -> None:
-    path = written(tmp_path, "training: {spec_augment: null}\n")
-    spec_augment = load_config(path, ["training.spec_augment.frequency_masks=1"]).training.spec_augment
+    path = written(tmp_path, "augmentation: {spec_augment: null}\n")
+    spec_augment = load_config(path, ["augmentation.spec_augment.frequency_masks=1"]).augmentation.spec_augment
     assert spec_augment is not None
     assert spec_augment.frequency_masks == 1
 
@@ -233,24 +237,25 @@ def test_override_below_a_value_that_is_no_section(tmp_path: Path) -> None:
 def test_saved_configuration_reads_back_equal(tmp_path: Path) -> None:
     config = parse_config(
         {
-            "data": {"train": "täg", "speed": [0.95, 1.05], "max_seconds": float("inf")},
+            "data": {"train": "täg", "max_seconds": float("inf")},
+            "augmentation": {"speed": None, "noise": {"probability": 0.5, "range": [3, 9]}, "spec_augment": None},
             "features": {"log_floor": 1e-10, "normalisation": "global", "high_hz": 7600},
             "text": {"alphabet": "aäß'0 「", "case": "keep"},
             "model": {"subsampling": {"kind": "stack", "factor": 3}},
-            "training": {"spec_augment": None, "learning_rate": 1e-5},
+            "training": {"learning_rate": 1e-5},
         }
     )
     path = tmp_path / "config.yaml"
     save_config(config, path)
     assert load_config(path) == config
-    assert sorted(leaf_keys(yaml.safe_load(path.read_text()))) == sorted(
-        key for key in [*config_keys(), "training.spec_augment"] if not key.startswith("training.spec_augment.")
-    )
+    assert sorted(leaf_keys(yaml.safe_load(path.read_text()))) == sorted(leaf_keys(config.model_dump()))
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_keys_are_all_leaves_of_the_tree() -> None:
-    assert sorted(config_keys()) == sorted(leaf_keys(Config().model_dump()))
+    kinds: dict[str, Any] = {name: {} for name in AugmentationConfig.model_fields}  # most are off, and then have no leaves
+    everything = parse_config({"augmentation": kinds})
+    assert sorted(config_keys()) == sorted(leaf_keys(everything.model_dump()))
 
 
 def test_every_value_is_explained() -> None:

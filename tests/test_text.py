@@ -144,3 +144,9 @@ def test_ctc_frames_is_the_shortest_path_that_emits_the_tokens(tokens: list[int]
         if any(emits(path) == tokens for path in itertools.product(range(3), repeat=frames))
     )
     assert ctc_frames(tokens) == shortest
+
+
+def test_removed_characters_become_spaces() -> None:
+    assert normalise("Well—yes, 'tis “so”.", remove="—,.“”") == "well yes 'tis so"
+    assert normalise("don’t", remove="'") == "don t"
+    assert normalise("...", remove=".") == ""

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from asr.cli.common import FAILED, Device, Threads, set_threads, shown
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, ConfigError, OutputError
+from asr.files import write_text
 
 
 class Format(StrEnum):
@@ -46,9 +47,11 @@ def command(
         if format_ is Format.json:
             text = json.dumps({"file": shown(files[index]), **result.to_dict()}, ensure_ascii=False)
         if targets:
-            from asr.model.checkpoint import write_text
-
-            write_text(targets[index], text + "\n")
+            try:
+                write_text(targets[index], text + "\n")
+            except OutputError as error:  # the next one may be shorter
+                failures += 1
+                typer.secho(f"error: {error}", fg="red", err=True)
         elif format_ is Format.txt and len(files) > 1:
             typer.echo(f"{shown(files[index])}: {text}")
         else:

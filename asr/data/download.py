@@ -55,7 +55,7 @@ def download(
         target: the file to write; its folder is made.
         sha256: expected checksum in hexadecimal; None where the publisher gives none.
         md5: the same, for publishers that give only this.
-        retries: attempts after the first, with growing waits, for errors that may pass.
+        retries: attempts in a row that bring no byte more, with growing waits, for errors that may pass.
         progress: called after each chunk.
 
     Returns:
@@ -76,7 +76,9 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CorpusError(f"{target.parent}: cannot make the folder ({error.strerror}); choose another") from error
-    for attempt in range(retries + 1):
+    attempt = 0
+    while True:
+        before = _size(part)
         try:
             _transfer(url, part, progress)
             break
@@ -88,18 +90,25 @@ def download(
             reason = str(error)
         except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+        if _size(part) > before:  # it gets on: only attempts in a row that bring nothing count
+            attempt = 0
         if attempt == retries:
             kept = f" ({part} is kept: the same command goes on from there)" if part.is_file() else ""
-            raise CorpusError(f"{url}: {reason}, after {retries + 1} attempts{kept}; try again later or {REMEDY}")
+            raise CorpusError(f"{url}: {reason}, after {attempt + 1} attempts{kept}; try again later or {REMEDY}")
         time.sleep(min(30.0, BACKOFF_SECONDS * 2**attempt))
+        attempt += 1
     _check(part, url, sha256, md5)
     os.replace(part, target)
     return target
 
 
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
 def _transfer(url: str, part: Path, progress: Progress | None) -> None:
     """One attempt: append to `part` what is missing. Returns when it is complete, else raises."""
-    done = part.stat().st_size if part.is_file() else 0
+    done = _size(part)
     headers = {"User-Agent": "asr-corpus-download", "Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"

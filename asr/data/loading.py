@@ -1,9 +1,9 @@
-"""From utterances to padded batches of waveforms and tokens, with speed perturbation on the way."""
+"""From utterances to padded batches of waveforms and tokens, with augmentation on the way."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,19 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from asr.audio import load_audio
-from asr.data.manifest import Utterance
-from asr.errors import AsrError
+from asr.data.augment import Augmenter
+from asr.data.examples import Example
+from asr.data.reading import load_utterance
+from asr.errors import AsrError, AudioError
 
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """An utterance with its token ids."""
-
-    utterance: Utterance
-    tokens: list[int]
-    fastest: float = float("inf")
-    """Speed factor at which its frames only just suffice for CTC; it is never perturbed beyond."""
+BABBLE_UTTERANCES = 40
+"""Waveforms that each reading process keeps to mix babble from: some minutes, about 20 MB."""
 
 
 @dataclass(slots=True)
@@ -76,25 +70,16 @@ class Batch:
 
 
 class SpeechDataset(Dataset[Loaded]):
-    """Reads `(epoch, index)`: audio at `sample_rate`, with random speed and gain when `speed`, `gain_db` are ranges.
+    """Reads `(epoch, index)`: audio at `sample_rate`, perturbed by `augmenter` where there is one.
 
-    Both are drawn from seed, epoch and utterance id, so they are the same whatever the number of workers.
+    What is done to an utterance depends on seed, epoch and utterance id, so it is the same whatever the number of
+    worker processes.
     """
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        sample_rate: int,
-        *,
-        speed: tuple[float, float] = (1.0, 1.0),
-        gain_db: tuple[float, float] = (0.0, 0.0),
-        seed: int = 0,
-    ):
+    def __init__(self, examples: Sequence[Example], sample_rate: int, augmenter: Augmenter | None = None):
         self.examples = examples
         self.sample_rate = sample_rate
-        self.speed = speed
-        self.gain_db = gain_db
-        self.seed = seed
+        self.augmenter = augmenter
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -105,33 +90,23 @@ class SpeechDataset(Dataset[Loaded]):
         utterance = example.utterance
         try:
             waveform = load_utterance(utterance, self.sample_rate)
+            if self.augmenter is not None:
+                waveform = self.augmenter(waveform, epoch=epoch, id=utterance.id, fastest=example.fastest)
         except AsrError as error:
             return Loaded(utterance.id, None, example.tokens, str(error))
-        random = np.random.default_rng([self.seed, epoch, zlib.crc32(utterance.id.encode())])
-        if self.speed != (1.0, 1.0):
-            waveform = change_speed(waveform, min(random.uniform(*self.speed), example.fastest))
-        if self.gain_db != (0.0, 0.0):
-            waveform = waveform * np.float32(10 ** (random.uniform(*self.gain_db) / 20))
         return Loaded(utterance.id, waveform, example.tokens)
 
 
-def load_utterance(utterance: Utterance, sample_rate: int) -> np.ndarray:
-    """The utterance's audio, float32 mono `[samples]`; `AudioError` when it cannot be read."""
-    return load_audio(
-        utterance.audio,
-        sample_rate,
-        start=utterance.start,
-        duration=None if utterance.whole else utterance.duration,
-        channel=utterance.channel,
+def babble_pool(examples: Sequence[Example], sample_rate: int, seed: int) -> list[np.ndarray]:
+    """Waveforms of a few utterances to mix babble from, drawn by `seed`; those that cannot be read are left out."""
+    chosen = np.random.default_rng(seed).choice(
+        len(examples), size=min(BABBLE_UTTERANCES, len(examples)), replace=False
     )
-
-
-def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
-    """Play `factor` times faster, tempo and pitch together (Ko et al. 2015): `[samples]` to `[samples / factor]`."""
-    import soxr
-
-    # 16-bit quality: what it leaves of aliasing lies below the noise of any recording, and it is twice as fast.
-    return soxr.resample(waveform, factor, 1.0, quality="LQ")
+    pool = []
+    for number in chosen.tolist():
+        with suppress(AudioError):  # training reports them when it comes to them
+            pool.append(load_utterance(examples[number].utterance, sample_rate))
+    return pool
 
 
 def silence(samples: int) -> Batch:

@@ -4,123 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+import numpy as np
+
+from asr.data.utterance import Utterance
 from asr.errors import ManifestError
 from asr.files import replacing
 
+__all__ = ["Utterance", "manifest_path", "read_manifest", "write_manifest"]
+
 MANIFEST_NAMES = ("cuts.jsonl", "cuts.jsonl.gz")
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """One stretch of speech in one audio file. Times in seconds; `text` is None where no transcript is known."""
-
-    id: str
-    audio: Path
-    duration: float
-    sample_rate: int
-    text: str | None = None
-    speaker: str | None = None
-    start: float = 0.0
-    channel: int | None = None
-    """Which channel to read; None mixes all channels to mono."""
-    recording_samples: int | None = None
-    """Samples in the whole recording, which Lhotse wants; None: the utterance is the whole recording."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether the utterance is all of its recording."""
-        return self.start == 0 and self.recording_samples is None
-
-    def to_cut(self) -> dict[str, Any]:
-        """The utterance as the dictionary that Lhotse's `MonoCut.to_dict` writes."""
-        samples = self.recording_samples
-        if samples is None:
-            samples = round((self.start + self.duration) * self.sample_rate)
-        recording_id = self.id if self.whole else self.audio.stem
-        channel = self.channel or 0
-        # One channel of several: the list must have them, or a reader cannot tell it from a mono recording.
-        channels = [0] if self.channel is None else list(range(max(2, channel + 1)))
-        supervision = {
-            "id": self.id,
-            "recording_id": recording_id,
-            "start": 0.0,
-            "duration": self.duration,
-            "channel": channel,
-        }
-        if self.text is not None:
-            supervision["text"] = self.text
-        if self.speaker is not None:
-            supervision["speaker"] = self.speaker
-        return {
-            "id": self.id,
-            "start": self.start,
-            "duration": self.duration,
-            "channel": channel,
-            "supervisions": [supervision] if self.text is not None or self.speaker is not None else [],
-            "recording": {
-                "id": recording_id,
-                "sources": [{"type": "file", "channels": channels, "source": str(self.audio)}],
-                "sampling_rate": self.sample_rate,
-                "num_samples": samples,
-                "duration": samples / self.sample_rate,
-            },
-            "type": "MonoCut",
-        }
-
-    @classmethod
-    def from_cut(cls, cut: dict[str, Any]) -> Utterance:
-        """Read the dictionary of a Lhotse `MonoCut` with at most one supervision and one audio file.
-
-        Raises:
-            ManifestError: another kind of cut, or a key is missing.
-        """
-        kind = cut.get("type", "MonoCut")
-        if kind != "MonoCut":
-            raise ManifestError(f"a {kind!r} cannot be read, only MonoCut; save the cuts as recordings first")
-        try:
-            supervisions = list(cut.get("supervisions") or [])
-            if len(supervisions) > 1:
-                raise ManifestError(
-                    f"{len(supervisions)} supervisions in one cut; split it with Lhotse's `cuts.trim_to_supervisions()`"
-                )
-            supervision = dict(supervisions[0]) if supervisions else {}
-            for key, value in {"id": cut["id"], **{k: supervision.get(k) or "" for k in ("text", "speaker")}}.items():
-                if not isinstance(value, str):
-                    raise TypeError(f"{key} is {value!r}, not a string")
-            recording = cut["recording"]
-            if recording.get("transforms"):
-                raise ManifestError("transforms of the recording are not applied; save the cuts as recordings first")
-            sources = recording["sources"]
-            if len(sources) != 1 or sources[0]["type"] != "file":
-                raise ManifestError("the recording must have exactly one source, of type 'file'")
-            channels = sources[0].get("channels") or [0]
-            sample_rate, samples = int(recording["sampling_rate"]), int(recording["num_samples"])
-            start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
-            if sample_rate <= 0:
-                raise ValueError(f"sampling_rate {sample_rate}")
-            whole = start == 0 and round(duration * sample_rate) == samples
-            return cls(
-                id=str(cut["id"]),
-                audio=Path(sources[0]["source"]),
-                duration=duration,
-                sample_rate=sample_rate,
-                text=supervision.get("text"),
-                speaker=supervision.get("speaker"),
-                start=start,
-                channel=int(cut.get("channel", 0)) if len(channels) > 1 else None,
-                recording_samples=None if whole else samples,
-            )
-        except KeyError as error:
-            raise ManifestError(f"key {error} is missing from the cut") from None
-        except (TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise ManifestError(f"a value of the cut has the wrong type: {error}") from None
 
 
 def manifest_path(path: str | Path) -> Path:
@@ -134,58 +33,120 @@ def manifest_path(path: str | Path) -> Path:
         for name in MANIFEST_NAMES:
             if (path / name).is_file():
                 return path / name
-        raise ManifestError(f"{path}: the folder holds no {' or '.join(MANIFEST_NAMES)}; `asr prepare` writes one")
+        raise ManifestError(
+            f"{path}: the folder holds no {' or '.join(MANIFEST_NAMES)}; `asr prepare` and `asr data import` write one"
+        )
     if not path.is_file():
-        raise ManifestError(f"{path}: no such manifest; give a .jsonl file or a folder written by `asr prepare`")
+        raise ManifestError(
+            f"{path}: no such manifest; give a .jsonl file or a folder written by `asr prepare` or `asr data import`"
+        )
     return path
 
 
-def read_manifest(path: str | Path) -> Iterator[Utterance]:
-    """Yield the utterances of a manifest in file order, without holding it in memory.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of cuts and, where their recordings are in a shard, its tar file."""
 
-    Relative audio paths are taken from the manifest's own folder.
+    cuts: Path
+    shard: Path | None = None
+
+    def open(self) -> BinaryIO:
+        """The lines, unpacked."""
+        return gzip.open(self.cuts) if self.cuts.suffix == ".gz" else open(self.cuts, "rb")  # type: ignore[return-value]
+
+
+def manifest_parts(path: str | Path) -> list[Part]:
+    """The one manifest file behind `path`, or the shards of a local folder of them.
+
+    Raises:
+        ManifestError: there is neither.
+    """
+    from asr.data.shards import local_shards
+
+    shards = local_shards(path)
+    return shards or [Part(manifest_path(path))]
+
+
+def read_manifest(path: str | Path) -> Iterator[Utterance]:
+    """Yield the utterances of a manifest, or of a local folder of shards, in order, one in memory at a time.
+
+    Relative audio paths are taken from the manifest's own folder. That ids are unique is checked at the end, from
+    eight bytes an utterance.
 
     Raises:
         ManifestError: with file and line, for a line that is not JSON, not a usable cut, or repeats an id.
     """
-    path = manifest_path(path)
-    opener = gzip.open if path.suffix == ".gz" else open
-    seen: dict[str, int] = {}
-    with opener(path, "rt", encoding="utf-8-sig") as lines:
-        number = 0
-        try:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                utterance = _parse(line)
-                first = seen.setdefault(utterance.id, number)
-                if first != number:
-                    raise ManifestError(f"id {utterance.id!r} stands on line {first} already; ids must be unique")
-                if not utterance.audio.is_absolute():
-                    object.__setattr__(utterance, "audio", path.parent / utterance.audio)
+    parts = manifest_parts(path)
+    ids = UniqueIds()
+    for part in parts:
+        with part.open() as file:
+            for _, _, utterance in scan(file, part):
+                ids.add(utterance.id)
                 yield utterance
-        except ManifestError as error:
-            raise ManifestError(f"{path}, line {number}: {error}") from None
-        except UnicodeDecodeError as error:
-            raise ManifestError(f"{path}, after line {number}: not UTF-8 text ({error.reason})") from None
-        except (OSError, EOFError, zlib.error) as error:
-            raise ManifestError(f"{path}, after line {number}: {error}") from None
+    check_unique(ids, parts)
 
 
-def _parse(line: str) -> Utterance:
+def scan(file: BinaryIO, part: Part) -> Iterator[tuple[int, int, Utterance]]:
+    """Yield (byte offset of the line, line number from 1, utterance) of an open file of cuts.
+
+    Raises:
+        ManifestError: naming file and line.
+    """
+    number = offset = 0
     try:
-        cut = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ManifestError(f"not JSON ({error.msg} at column {error.colno}): {line.strip()[:60]!r}") from None
-    if not isinstance(cut, dict):
-        raise ManifestError(f"expected a JSON object, found {type(cut).__name__}")
-    utterance = Utterance.from_cut(cut)
-    if not 0 < utterance.duration < math.inf or not 0 <= utterance.start < math.inf:
-        raise ManifestError(
-            f"utterance {utterance.id!r}: start {utterance.start} s and duration {utterance.duration} s "
-            "do not describe a stretch of audio"
-        )
-    return utterance
+        for number, raw in enumerate(file, start=1):
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            if line.strip():
+                yield offset, number, Utterance.from_line(line, part.cuts.parent, part.shard)
+            offset += len(raw)
+    except ManifestError as error:
+        raise ManifestError(f"{part.cuts}, line {number}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{part.cuts}, line {number}: not UTF-8 text ({error.reason})") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ManifestError(f"{part.cuts}, after line {number}: {error}") from None
+
+
+class UniqueIds:
+    """Finds repeated ids among very many, from eight bytes each."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, identifier: str) -> None:
+        """Note one."""
+        self._hashes.append(hash(identifier))
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def suspects(self) -> set[int]:
+        """Hashes that occur more than once: of repeated ids, or very rarely of two different ones."""
+        values = np.sort(np.frombuffer(self._hashes, dtype=np.int64)) if self._hashes else np.empty(0, np.int64)
+        return set(values[:-1][values[1:] == values[:-1]].tolist())
+
+
+def check_unique(ids: UniqueIds, parts: Iterable[Part]) -> None:
+    """Read the lines again when an id seems to repeat, and say which.
+
+    Raises:
+        ManifestError: naming id, file and both lines.
+    """
+    suspects = ids.suspects()
+    if not suspects:
+        return
+    seen: dict[str, tuple[Path, int]] = {}
+    for part in parts:
+        with part.open() as file:
+            for _, number, utterance in scan(file, part):
+                if hash(utterance.id) not in suspects:
+                    continue
+                cuts, first = seen.setdefault(utterance.id, (part.cuts, number))
+                if (cuts, first) != (part.cuts, number):
+                    place = f"on line {first}" if cuts == part.cuts else f"in {cuts}, line {first},"
+                    raise ManifestError(
+                        f"{part.cuts}, line {number}: id {utterance.id!r} stands {place} already; ids must be unique"
+                    )
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
@@ -196,15 +157,29 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
     """
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
-    seen: set[str] = set()
+    ids = UniqueIds()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, opener(partial, "wt", encoding="utf-8") as out:
-            for utterance in utterances:
-                if utterance.id in seen:
-                    raise ManifestError(f"{path}: id {utterance.id!r} occurs twice; ids must be unique")
-                seen.add(utterance.id)
-                out.write(json.dumps(utterance.to_cut(), ensure_ascii=False) + "\n")
+        with replacing(path) as partial:
+            with opener(partial, "wt", encoding="utf-8") as out:
+                for utterance in utterances:
+                    ids.add(utterance.id)
+                    out.write(json.dumps(utterance.to_cut(), ensure_ascii=False) + "\n")
+            _check_written(ids, path, partial)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be written ({error.strerror or error})") from error
-    return len(seen)
+    return len(ids)
+
+
+def _check_written(ids: UniqueIds, path: Path, partial: Path) -> None:
+    suspects, seen = ids.suspects(), set()
+    if not suspects:
+        return
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(partial, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            identifier = json.loads(line)["id"]
+            if identifier in seen:
+                raise ManifestError(f"{path}: id {identifier!r} occurs twice; ids must be unique")
+            if hash(identifier) in suspects:
+                seen.add(identifier)

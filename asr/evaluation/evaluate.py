@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from asr.data.batches import make_batches
-from asr.data.loading import Example, SpeechDataset, collate
-from asr.data.manifest import Utterance, read_manifest
+from asr.data.examples import Example
+from asr.data.loading import SpeechDataset, collate
+from asr.data.manifest import read_manifest
+from asr.data.utterance import Utterance
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
-from asr.errors import CheckpointError, ManifestError
-from asr.model.checkpoint import write_text
+from asr.errors import ManifestError
+from asr.files import write_text
 from asr.scoring import Score, score, write_alignments
 from asr.text import normalise
 
@@ -63,13 +65,9 @@ class Evaluation:
         """Write `score.json`, `hypotheses.jsonl` and `alignments.txt`, each atomically.
 
         Raises:
-            CheckpointError or ScoringError: the folder cannot be written.
+            OutputError or ScoringError: the folder cannot be written.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"{folder}: cannot be made ({error.strerror or error})") from None
         rows = (
             {"id": key, "text": hypothesis.text, "reference": self.references[key], "score": hypothesis.score}
             for key, hypothesis in self.hypotheses.items()
@@ -103,7 +101,8 @@ def evaluate(
     utterances = list(read_manifest(manifest)) if isinstance(manifest, str | Path) else list(manifest)
     if not utterances:
         raise ManifestError(f"{named}: no utterances to evaluate")
-    references = {u.id: normalise(u.text, recogniser.config.text.case) for u in utterances if u.text is not None}
+    rules = recogniser.config.text
+    references = {u.id: normalise(u.text, rules.case, rules.remove) for u in utterances if u.text is not None}
     unknown = [u.id for u in utterances if u.text is None]
     if unknown:
         raise ManifestError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from asr.config import Config, SpecAugmentConfig
+from asr.frames import output_frames, samples_for
 from asr.model.augment import spec_augment
 from asr.model.features import LogMel
 from asr.model.rnn import Encoder
@@ -59,12 +59,11 @@ class AcousticModel(nn.Module):
 
     def output_frames(self, samples: int) -> int:
         """Frames of log-probs for a waveform of so many samples."""
-        frames = int(self.features.frames(torch.tensor(samples)))
-        return -(-frames // self.config.model.subsampling.factor)
+        return output_frames(samples, self.config)
 
     def samples_for(self, frames: int) -> int:
         """The fewest samples that give so many frames of log-probs."""
-        return max(1, (frames - 1) * self.config.model.subsampling.factor * self.features.hop) if frames else 0
+        return samples_for(frames, self.config)
 
     @property
     def frame_seconds(self) -> float:

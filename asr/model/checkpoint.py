@@ -53,15 +53,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically."""
-    try:
-        with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
 def create_folder(folder: Path, config: Config, tokenizer: Tokenizer) -> None:
     """Start a model folder: the two files that do not change while training."""
     try:

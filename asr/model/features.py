@@ -9,6 +9,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from asr.config import FeaturesConfig
+from asr.frames import hop_samples
 from asr.model.masking import valid
 
 
@@ -28,7 +29,7 @@ class LogMel(nn.Module):
     def __init__(self, config: FeaturesConfig):
         super().__init__()
         self.config = config
-        self.hop = round(config.hop_ms * config.sample_rate / 1000)
+        self.hop = hop_samples(config)
         self.window_size = round(config.window_ms * config.sample_rate / 1000)
         self.fft_size = 2 ** (self.window_size - 1).bit_length()
         filters = torchaudio.functional.melscale_fbanks(

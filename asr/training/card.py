@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from asr.config import Config
-from asr.data.loading import Example
+from asr.data.examples import Examples
+from asr.files import write_text
 from asr.model.acoustic import AcousticModel
-from asr.model.checkpoint import CARD, write_text
+from asr.model.checkpoint import CARD
 from asr.training.state import Progress
 from asr.version import __version__
 
 
-def write_card(
-    folder: Path, config: Config, progress: Progress, model: AcousticModel, examples: Sequence[Example]
-) -> None:
+def write_card(folder: Path, config: Config, progress: Progress, model: AcousticModel, examples: Examples) -> None:
     """Write README.md of the model folder."""
-    hours = sum(example.utterance.duration for example in examples) / 3600
-    speakers = {example.utterance.speaker for example in examples} - {None}
+    hours = sum(examples.seconds) / 3600
+    speakers = examples.speakers or "unknown"
     millions = f"{model.parameter_count / 1e6:.2f} M"
     directions = "bidirectional " if config.model.bidirectional else ""
     dev = "no dev set"
@@ -33,7 +31,7 @@ A speech recogniser: log-mel features, {config.model.layers} {directions}{config
 
 | | |
 |---|---|
-| trained on | `{config.data.train}`: {len(examples)} utterances, {hours:.2f} h, {len(speakers) or "unknown"} speakers |
+| trained on | `{config.data.train}`: {len(examples)} utterances, {hours:.2f} h, {speakers} speakers |
 | dev WER | {dev} |
 | audio | mono, {config.features.sample_rate} Hz (other rates are resampled) |
 | weights | of epoch {progress.best_epoch} of {config.training.epochs}, seed {config.training.seed} |

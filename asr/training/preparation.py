@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from asr.audio import audio_info
 from asr.config import Config
-from asr.data.loading import Example
-from asr.data.manifest import Utterance
+from asr.data.examples import Examples
+from asr.data.problems import Problem
+from asr.data.utterance import Utterance
 from asr.errors import AudioError, TextError, TrainingError
-from asr.model.acoustic import AcousticModel
+from asr.frames import output_frames, samples_for
 from asr.text import Tokenizer, ctc_frames, normalise
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why an utterance is left out of training."""
-
-    id: str
-    kind: str
-    message: str
-
-
-def build_tokenizer(utterances: Sequence[Utterance], config: Config) -> Tokenizer:
+def build_tokenizer(utterances: Iterable[Utterance], config: Config) -> Tokenizer:
     """Characters of `text.alphabet`, or of the training transcripts.
 
     Raises:
         TrainingError: there are no transcripts to take characters from.
     """
-    case = config.text.case
-    found = {character for utterance in utterances for character in normalise(utterance.text or "", case)}
+    case, remove = config.text.case, config.text.remove
+    found = {character for utterance in utterances for character in normalise(utterance.text or "", case, remove)}
     characters = normalise(config.text.alphabet or "".join(found), case)
     if not characters:
         raise TrainingError("no training transcript has a character in it; is `text` set in the manifest?")
@@ -39,13 +29,13 @@ def build_tokenizer(utterances: Sequence[Utterance], config: Config) -> Tokenize
 
 
 def prepare_examples(
-    utterances: Sequence[Utterance], tokenizer: Tokenizer, model: AcousticModel, config: Config
-) -> tuple[list[Example], list[Problem]]:
-    """Tokenise every utterance that can be trained on; the others come back as problems, in file order."""
-    examples, problems = [], []
-    for utterance in utterances:
+    utterances: Sequence[Utterance], tokenizer: Tokenizer, config: Config
+) -> tuple[Examples, list[Problem]]:
+    """Find out which utterances can be trained on; the others come back as problems, in file order."""
+    examples, problems = Examples(utterances, tokenizer, config.text), []
+    for number, utterance in enumerate(utterances):
         try:
-            examples.append(_example(utterance, tokenizer, model, config))
+            examples.add(number, utterance, _fastest(utterance, tokenizer, config))
         except _Unusable as reason:
             problems.append(Problem(utterance.id, reason.kind, str(reason)))
     return examples, problems
@@ -57,8 +47,9 @@ class _Unusable(Exception):
         self.kind = kind
 
 
-def _example(utterance: Utterance, tokenizer: Tokenizer, model: AcousticModel, config: Config) -> Example:
-    text = normalise(utterance.text or "", config.text.case)
+def _fastest(utterance: Utterance, tokenizer: Tokenizer, config: Config) -> float:
+    """The speed factor at which the utterance's frames only just suffice."""
+    text = normalise(utterance.text or "", config.text.case, config.text.remove)
     if not text:
         raise _Unusable("no transcript", "the transcript is empty; transcribe it or drop the utterance")
     try:
@@ -71,6 +62,22 @@ def _example(utterance: Utterance, tokenizer: Tokenizer, model: AcousticModel, c
             f"{utterance.duration:.1f} s, longer than data.max_seconds = {config.data.max_seconds:g}; "
             "cut it, or raise the limit",
         )
+    seconds = utterance.duration
+    if utterance.member is None:  # a shard may be far away; what it holds is what its cuts say
+        seconds = min(seconds, _recording_seconds(utterance) - utterance.start)
+    samples = int(seconds * config.features.sample_rate)
+    needed, frames = ctc_frames(tokens), output_frames(samples, config)
+    if frames < needed:
+        raise _Unusable(
+            "too short for its transcript",
+            f"{utterance.duration:.2f} s give {frames} frames, {text[:60]!r} needs {needed} (labels and repeats); "
+            "check the transcript, or lower model.subsampling.factor",
+        )
+    return samples / samples_for(needed, config)
+
+
+def _recording_seconds(utterance: Utterance) -> float:
+    """Length of the recording by its header, which must agree with the manifest."""
     try:
         info = audio_info(utterance.audio)
     except AudioError as error:
@@ -87,23 +94,4 @@ def _example(utterance: Utterance, tokenizer: Tokenizer, model: AcousticModel, c
             "unreadable audio",
             f"{utterance.audio} is {info.seconds:.2f} s long, the manifest says {end:.2f} s; prepare the data again",
         )
-    samples = int(min(utterance.duration, info.seconds - utterance.start) * config.features.sample_rate)
-    needed, frames = ctc_frames(tokens), model.output_frames(samples)
-    if frames < needed:
-        raise _Unusable(
-            "too short for its transcript",
-            f"{utterance.duration:.2f} s give {frames} frames, {text[:60]!r} needs {needed} (labels and repeats); "
-            "check the transcript, or lower model.subsampling.factor",
-        )
-    return Example(utterance, tokens, fastest=samples / model.samples_for(needed))
-
-
-def summarise(problems: Sequence[Problem], name: str, shown: int = 3) -> list[str]:
-    """Lines for the terminal: how many of each kind, and the first few by name."""
-    lines = []
-    for kind, count in Counter(problem.kind for problem in problems).most_common():
-        lines.append(f"{name}: {count} utterances left out, {kind}:")
-        lines += [f"  {p.id}: {p.message}" for p in [p for p in problems if p.kind == kind][:shown]]
-        if count > shown:
-            lines.append(f"  and {count - shown} more")
-    return lines
+    return info.seconds

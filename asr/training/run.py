@@ -10,13 +10,18 @@ from accelerate.state import AcceleratorState
 from rich.console import Console
 
 from asr.config import Config, TrainingConfig
-from asr.data.manifest import Utterance, read_manifest
+from asr.data.index import ManifestIndex
+from asr.data.manifest import read_manifest
+from asr.data.problems import summarise
+from asr.data.shard_cache import ShardCache
+from asr.data.shards import is_remote
+from asr.data.utterance import Utterance
 from asr.decoding.recogniser import choose_device
 from asr.errors import TrainingError
 from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import TOKENS, create_folder
 from asr.text import Tokenizer
-from asr.training.preparation import build_tokenizer, prepare_examples, summarise
+from asr.training.preparation import build_tokenizer, prepare_examples
 from asr.training.resume import check_resumable
 from asr.training.trainer import Trainer, TrainingResult
 
@@ -54,38 +59,40 @@ def train(
     resuming = check_resumable(output, config, resume=resume, overwrite=overwrite)
     accelerator = _accelerator(config.training, device, console)
     torch.manual_seed(config.training.seed)
-    train_set, dev_set = _read_sets(config)
+    cache = ShardCache(config.data.train) if is_remote(config.data.train) else None
+    train_set = ManifestIndex(cache.parts) if cache else ManifestIndex.open(config.data.train)
+    dev_set = _read_dev_set(config, train_set)
     tokenizer = Tokenizer.load(output / TOKENS) if resuming else build_tokenizer(train_set, config)
     model = AcousticModel(config, len(tokenizer))
-    examples, problems = prepare_examples(train_set, tokenizer, model, config)
+    examples, problems = prepare_examples(train_set, tokenizer, config)
     main = accelerator.is_main_process
     if main and console:
         for line in summarise(problems, config.data.train):
             console.print(line, highlight=False, markup=False, soft_wrap=True, style="yellow")
-    if not examples:
+    if not len(examples):
         raise TrainingError(f"{config.data.train}: no utterance can be trained on; the lines above say why")
     if main and not resuming:
         create_folder(output, config, tokenizer)
-    trainer = Trainer(config, output, accelerator, model, tokenizer, examples, dev_set, console if main else None)
+    printing = console if main else None
+    trainer = Trainer(config, output, accelerator, model, tokenizer, examples, dev_set, printing, cache)
     return trainer.run(resuming)
 
 
-def _read_sets(config: Config) -> tuple[list[Utterance], list[Utterance]]:
-    assert config.data.train is not None
-    train_set = list(read_manifest(config.data.train))
+def _read_dev_set(config: Config, train_set: ManifestIndex) -> list[Utterance]:
     dev_set = list(read_manifest(config.data.dev)) if config.data.dev else []
     if config.data.dev and not dev_set:
         raise TrainingError(f"{config.data.dev}: no utterances to choose the best epoch by; fill it, or unset data.dev")
     unknown = [u.id for u in dev_set if u.text is None]
     if unknown:
         raise TrainingError(f"{config.data.dev}: {len(unknown)} utterances have no transcript (first {unknown[0]!r})")
-    shared = {u.id for u in train_set} & {u.id for u in dev_set}
+    dev_ids = {u.id for u in dev_set}
+    shared = {u.id for u in train_set if u.id in dev_ids} if dev_ids else set()
     if shared:
         raise TrainingError(
             f"{len(shared)} utterances of {config.data.dev} are in {config.data.train} too (first {min(shared)!r}); "
             "a dev WER on training data says nothing: split them again"
         )
-    return train_set, dev_set
+    return dev_set
 
 
 def _accelerator(config: TrainingConfig, device: str, console: Console | None) -> Accelerator:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from asr.config import Config, TrainingConfig
-from asr.data.batches import BatchSampler, make_batches, padding_share
-from asr.data.loading import Batch, Example, SpeechDataset, collate, silence
-from asr.data.manifest import Utterance
+from asr.data.augment import Augmenter
+from asr.data.batches import BatchSampler, padding_share
+from asr.data.examples import Examples
+from asr.data.loading import Batch, SpeechDataset, babble_pool, collate, silence
+from asr.data.problems import summarise
+from asr.data.shard_cache import ShardCache
+from asr.data.utterance import Utterance
 from asr.decoding.recogniser import Recogniser
 from asr.errors import Interrupted, TrainingError
 from asr.evaluation import evaluate
@@ -30,6 +36,8 @@ from asr.training.loss import ctc_loss
 from asr.training.schedule import learning_rate
 from asr.training.state import LAST, Progress, load_state, save_state
 
+LONG_WAIT = 0.1
+"""Share of an epoch spent waiting for data that is worth a line on the terminal."""
 LOG_EVERY = 10
 """Steps between rows of the log; the loss stays on the device in between."""
 MOST_SKIPPED = 10
@@ -61,25 +69,32 @@ class Trainer:
         accelerator: Accelerator,
         model: AcousticModel,
         tokenizer: Tokenizer,
-        examples: list[Example],
+        examples: Examples,
         dev_set: list[Utterance],
         console: Console | None,
+        cache: ShardCache | None = None,
     ):
         self.config, self.output, self.accelerator, self.console = config, output, accelerator, console
         self.examples, self.dev_set, self.tokenizer = examples, dev_set, tokenizer
         self.main = accelerator.is_main_process
         self.progress = Progress()
         self.bare = model.to(accelerator.device)
-        seconds = [example.utterance.duration for example in examples]
+        self.cache = cache
         self.sampler = BatchSampler(
-            seconds,
+            examples.seconds,
             config.data.batch_seconds,
             seed=config.training.seed,
             rank=accelerator.process_index,
             ranks=accelerator.num_processes,
+            shortest_first=config.data.shortest_first,
+            shards=examples.shards,
+            buffer_shards=config.data.buffer_shards,
         )
-        self.seconds_an_epoch = sum(seconds)
-        self.padding = padding_share(seconds, self.sampler.batches(0))
+        self.seconds_an_epoch = sum(examples.seconds)
+        self.padding = padding_share(examples.seconds, self.sampler.batches(0))
+        rate, seed = config.features.sample_rate, config.training.seed
+        pool = partial(babble_pool, examples, rate, seed)
+        self.augmenter = Augmenter(config.augmentation, rate, seed=seed, babble=None if cache else pool)
         self.optimiser = _optimiser(self.bare, config.training, accelerator.device)
         self.model = accelerator.prepare_model(self.bare)
         self.wrapped_optimiser = accelerator.prepare_optimizer(self.optimiser)
@@ -112,6 +127,8 @@ class Trainer:
             f"{len(self.examples)} utterances, {self.seconds_an_epoch / 3600:.2f} h of audio, "
             f"{self.padding:.1%} padding, {device} ({torch.get_num_threads()} threads)"
         )
+        for line in summarise(self.augmenter.problems, "augmentation", what="recordings"):
+            self.log.say(line)
         if resuming:
             self.log.say(f"continuing after epoch {self.progress.epoch}, step {self.progress.step}")
 
@@ -121,14 +138,17 @@ class Trainer:
             self.log.start(training.epochs, self.progress.epoch)
         for epoch in range(self.progress.epoch, training.epochs):
             self.sampler.start(epoch, self.progress.batch)
-            self._epoch(epoch, self._loader())
-            self._end_epoch(epoch)
+            waited = self._epoch(epoch, self._batches(epoch))
+            self._end_epoch(epoch, waited)
+
+    def _batches(self, epoch: int) -> Iterable[Batch]:
+        if self.cache is None:
+            return self._loader()
+        return self.cache.batches(self.sampler.stages(epoch), self.progress.batch, self._loader)
 
     def _loader(self) -> DataLoader[Any]:
-        data, training = self.config.data, self.config.training
-        dataset = SpeechDataset(
-            self.examples, self.config.features.sample_rate, speed=data.speed, gain_db=data.gain_db, seed=training.seed
-        )
+        data = self.config.data
+        dataset = SpeechDataset(self.examples, self.config.features.sample_rate, self.augmenter)
         return DataLoader(
             dataset,
             batch_sampler=self.sampler,
@@ -140,14 +160,17 @@ class Trainer:
             prefetch_factor=4 if data.workers else None,
         )
 
-    def _epoch(self, epoch: int, loader: DataLoader[Any]) -> None:
+    def _epoch(self, epoch: int, loaded: Iterable[Batch]) -> float:
+        """One pass; returns the share of its wall time that was spent waiting for data."""
         progress, training = self.progress, self.config.training
         batches = len(self.sampler.batches(epoch))
         self.model.train()
         started = saved = time.monotonic()
         seconds_before = progress.train_seconds
         pending = torch.tensor(progress.pending_loss, device=self.accelerator.device)
-        for batch in loader:
+        asked, waited = started, 0.0
+        for batch in loaded:
+            waited += time.monotonic() - asked
             rate = learning_rate(training, (epoch + progress.batch / batches) / training.epochs)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
@@ -162,7 +185,7 @@ class Trainer:
                 progress.skipped_in_a_row = 0
                 pending += loss
                 progress.pending_labels += int(batch.token_lengths.sum())
-            now = time.monotonic()
+            asked = now = time.monotonic()
             progress.train_seconds = seconds_before + now - started
             last = progress.batch == batches
             if progress.step % LOG_EVERY == 0 or last:
@@ -175,6 +198,7 @@ class Trainer:
                 saved = now
             if stop:
                 raise Interrupted(f"interrupted at step {progress.step}; saved. Add --resume to go on from there")
+        return waited / (time.monotonic() - started)
 
     def _stop_asked(self) -> bool:
         """Whether to stop after this step; ranks ask each other now and then, as all must stop after the same one."""
@@ -193,7 +217,7 @@ class Trainer:
             batch = silence(self.config.features.sample_rate)  # the other ranks wait for this one's gradients
         batch = batch.to(self.accelerator.device)
         with self.accelerator.autocast():
-            log_probs, frames = self.model(batch.waveforms, batch.lengths, self.config.training.spec_augment)
+            log_probs, frames = self.model(batch.waveforms, batch.lengths, self.config.augmentation.spec_augment)
         losses = ctc_loss(log_probs, frames, batch.tokens, batch.token_lengths)
         loss = losses.sum() * bool(batch.ids)
         self.accelerator.backward(loss / batch.token_lengths.sum().clamp(min=1))
@@ -217,10 +241,15 @@ class Trainer:
             )
 
     def _report(self, failures: list[tuple[str, str]]) -> None:
+        if not self.log:
+            return
+        reasons: dict[str, list[str]] = {}  # a lost shard is one reason for many utterances
         for identifier, reason in failures:
-            if self.log:
-                self.log.say(f"left out: {identifier}: {reason}")
-                self.log.row(self.progress.step, {"id": identifier, "reason": reason}, "failure")
+            reasons.setdefault(reason, []).append(identifier)
+            self.log.row(self.progress.step, {"id": identifier, "reason": reason}, "failure")
+        for reason, identifiers in reasons.items():
+            others = f" and {len(identifiers) - 1} more" if len(identifiers) > 1 else ""
+            self.log.say(f"left out: {identifiers[0]}{others}: {reason}")
 
     def _log_steps(self, pending: torch.Tensor, rate: float, epochs: float) -> None:
         progress = self.progress
@@ -237,7 +266,7 @@ class Trainer:
         wer = f" dev WER {progress.history[-1]['dev_wer']:.1%}" if progress.history and self.dev_set else ""
         self.log.show(epochs, f"epoch {progress.epoch + 1} loss {loss:.3f}{wer}", f"{speed:.0f} s/s")
 
-    def _end_epoch(self, epoch: int) -> None:
+    def _end_epoch(self, epoch: int, waited: float) -> None:
         progress = self.progress
         if not progress.audio_seconds:
             raise TrainingError(f"{self.config.data.train}: no recording could be read; the lines above say why")
@@ -265,7 +294,9 @@ class Trainer:
         progress.history.append(row)
         progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_labels = epoch + 1, 0, 0.0, 0
         if self.log:
-            self.log.row(progress.step, row, "epoch")
+            self.log.row(progress.step, row | {"waited": round(waited, 4)}, "epoch")
+            if waited > LONG_WAIT:
+                self.log.say(f"{waited:.0%} of epoch {epoch + 1} was spent waiting for data; raise data.workers")
             dev = f"  dev WER {row['dev_wer']:6.2%}  CER {row['dev_cer']:6.2%}" if self.dev_set else ""
             best_mark = "  best" if better and self.dev_set else ""
             self.log.say(f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}{dev}  {row['seconds']:.0f} s{best_mark}")
@@ -281,7 +312,13 @@ class Trainer:
 
     def _measure_features(self) -> None:
         dataset = SpeechDataset(self.examples, self.config.features.sample_rate)
-        batches = (collate([dataset[0, index] for index in rows]) for rows in make_batches(self.sampler.seconds, 60.0))
+        # All of the data on every rank, so that all measure the same.
+        everything = BatchSampler(self.examples.seconds, 60.0, seed=0, shards=self.examples.shards)
+
+        def load() -> Iterator[Batch]:
+            return (collate([dataset[key] for key in keys]) for keys in everything)
+
+        batches = self.cache.batches(everything.stages(0), 0, load) if self.cache else load()
         on_device = (batch.to(self.accelerator.device) for batch in batches if batch.ids)
         try:
             self.bare.features.fit((batch.waveforms, batch.lengths) for batch in on_device)

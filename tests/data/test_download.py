@@ -2,89 +2,26 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import tarfile
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-import asr.data.download as download_module
 from asr.data.download import download, extract
 from asr.errors import CorpusError
+from tests.servers import Server, serving
 
 BODY = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves BODY at any path; the path says how the server misbehaves."""
-
-    daemon_threads = True
-    drops = 0
-    """How many more answers break off half-way."""
-    unavailable = 0
-    """How many more answers are 503."""
-    ranges: list[str | None]
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{path}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.ranges.append(wanted)
-        if self.path == "/missing":
-            self.send_error(404, "Not Found")
-            return
-        if self.server.unavailable > 0:
-            self.server.unavailable -= 1
-            self.send_error(503)
-            return
-        start = 0
-        if wanted and self.path != "/no-range":
-            match = re.fullmatch(r"bytes=(\d+)-", wanted)
-            assert match
-            start = int(match[1])
-            if start >= len(BODY):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(BODY)}")
-                self.end_headers()
-                return
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(BODY) - start))
-        self.end_headers()
-        body = BODY[start:]
-        if self.server.drops > 0:
-            self.server.drops -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(download_module, "BACKOFF_SECONDS", 0.01)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with Server(("127.0.0.1", 0), Handler) as running:
-        running.ranges = []
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+def server() -> Iterator[Server]:
+    """Serves BODY at any path but one."""
+    with serving(lambda path: None if path == "/missing" else BODY) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def test_whole_file_arrives_under_its_name_and_progress_ends_at_the_total(server: Server, tmp_path: Path) -> None:
@@ -148,6 +85,12 @@ def test_giving_up_keeps_the_part_for_the_next_run(server: Server, tmp_path: Pat
         download(server.url("a"), tmp_path / "a.bin", sha256=SHA256, retries=0)
     assert not (tmp_path / "a.bin").exists()
     assert download(server.url("a"), tmp_path / "a.bin", sha256=SHA256, retries=0).read_bytes() == BODY
+
+
+def test_only_attempts_that_bring_nothing_count(server: Server, tmp_path: Path) -> None:
+    server.drops = 10
+    assert download(server.url("a"), tmp_path / "a.bin", sha256=SHA256, retries=1).read_bytes() == BODY
+    assert len(server.ranges) == 11
 
 
 def test_404_is_final_and_says_what_to_do(server: Server, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.data.loading import load_utterance
 from asr.data.manifest import Utterance, manifest_path, read_manifest, write_manifest
+from asr.data.reading import load_utterance
 from asr.errors import ManifestError
 
 RATE = 16000
@@ -271,7 +271,7 @@ def test_text_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
 def test_missing_manifest_and_folder_without_one(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.jsonl: no such manifest"):
         manifest_path(tmp_path / "none.jsonl")
-    with pytest.raises(ManifestError, match=r"holds no cuts\.jsonl or cuts\.jsonl\.gz; `asr prepare` writes one"):
+    with pytest.raises(ManifestError, match=r"holds no cuts\.jsonl or cuts\.jsonl\.gz; `asr prepare` and `asr data import`"):
         list(read_manifest(tmp_path))
 
 

@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,8 +13,11 @@ from torch import Tensor
 from asr.config import Config
 from asr.errors import CheckpointError
 from asr.model.acoustic import AcousticModel
-from asr.model.checkpoint import create_folder, load_folder, load_tensors, save_tensors, write_text
+from asr.model.checkpoint import create_folder, load_folder, load_tensors, save_tensors
 from asr.text import Tokenizer
+
+if TYPE_CHECKING:
+    from tests.conftest import DiskFull
 
 FILES = ["config.yaml", "model.safetensors", "tokens.txt"]
 
@@ -36,17 +36,6 @@ def saved(folder: Path, seed: int = 0, **model: Any) -> AcousticModel:
     create_folder(folder, whole.config, tokenizer)
     save_tensors(folder / "model.safetensors", whole.state_dict())
     return whole.eval()
-
-
-@contextmanager
-def disk_full_after(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes: writes fail with an error, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))  # Python ignores the signal that comes with it
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def names(folder: Path) -> list[str]:
@@ -204,7 +193,9 @@ def test_configuration_with_an_unknown_key(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
-def test_full_disk_keeps_the_previous_weights_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_previous_weights_and_leaves_nothing_else(
+    tmp_path: Path, disk_full_after: DiskFull
+) -> None:
     saved(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
     torch.manual_seed(9)
@@ -218,23 +209,19 @@ def test_full_disk_keeps_the_previous_weights_and_leaves_nothing_else(tmp_path: 
     load_folder(tmp_path)
 
 
-def test_full_disk_before_the_first_checkpoint_claims_no_previous_one(tmp_path: Path) -> None:
+def test_full_disk_before_the_first_checkpoint_claims_no_previous_one(
+    tmp_path: Path, disk_full_after: DiskFull
+) -> None:
     with disk_full_after(1000), pytest.raises(CheckpointError) as caught:
         save_tensors(tmp_path / "model.safetensors", {"a": torch.zeros(1000)})
     assert "kept" not in str(caught.value)
     assert names(tmp_path) == []
 
 
-def test_full_disk_while_writing_text_keeps_the_old_text(tmp_path: Path) -> None:
-    write_text(tmp_path / "README.md", "old")
-    with disk_full_after(10), pytest.raises(CheckpointError, match=r"README\.md: cannot be written"):
-        write_text(tmp_path / "README.md", "new and longer than the disk is large")
-    assert (tmp_path / "README.md").read_text() == "old"
-    assert names(tmp_path) == ["README.md"]
-
-
 @pytest.mark.parametrize("size", [20, 2000])
-def test_full_disk_while_starting_a_folder_leaves_no_parts(tmp_path: Path, size: int) -> None:
+def test_full_disk_while_starting_a_folder_leaves_no_parts(
+    tmp_path: Path, size: int, disk_full_after: DiskFull
+) -> None:
     """20 bytes stop config.yaml; 2000 suffice for it and stop the 3000 characters of tokens.txt."""
     tokenizer = Tokenizer.from_characters(map(chr, range(0x4E00, 0x4E00 + 3000)))
     with disk_full_after(size), pytest.raises(CheckpointError, match="cannot be written"):

@@ -62,7 +62,7 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
     small = {
         **{"features.sample_rate": 8000, "features.mels": 40, "data.batch_seconds": 8, "data.workers": 0},
         **{"model.layers": 1, "model.hidden": 32, "model.dropout": 0.05, "model.subsampling.channels": 8},
-        **{"training.epochs": 10, "training.learning_rate": 0.005, "training.spec_augment": "null"},
+        **{"training.epochs": 10, "training.learning_rate": 0.005, "augmentation.spec_augment": "null"},
     }
     settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
     arguments = ("--source", an4, "--output", "model", "--data", "data", "--seed", 3, *settings)

@@ -40,8 +40,8 @@ def config(tmp_path_factory: pytest.TempPathFactory, speech: Speech, small_confi
             "train": str(speech.corpus(root / "train", sentences[:30], "train")),
             "dev": str(speech.corpus(root / "dev", sentences[30:], "dev")),
             "batch_seconds": 6.0,
-            "speed": (0.9, 1.1),
         },
+        augmentation={"speed": {"range": (0.9, 1.1)}, "noise": {"probability": 0.5}, "gain": {}},
         model={"hidden": 16, "dropout": 0.3},
         training={"epochs": EPOCHS, "checkpoint_minutes": 1e-6},
     )
@@ -190,7 +190,7 @@ def test_a_finished_training_resumes_to_its_result_at_once(
     ("section", "key", "value", "message"),
     [
         ("training", "learning_rate", 0.004, r"training\.learning_rate was 0\.005, now 0\.004"),
-        ("training", "spec_augment", None, r"training\.spec_augment"),
+        ("augmentation", "spec_augment", None, r"augmentation\.spec_augment"),
         ("model", "hidden", 8, r"model\.hidden was 16, now 8"),
         ("data", "batch_seconds", 7.0, r"data\.batch_seconds was 6\.0, now 7\.0"),
     ],

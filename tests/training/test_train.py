@@ -39,8 +39,9 @@ def brief(small_config: Callable[..., Config], tmp_path: Path) -> Callable[..., 
 
     def make(utterances: Sequence[Utterance], **training: Any) -> Config:
         write_manifest(tmp_path / "train.jsonl", utterances)
-        data = {"train": str(tmp_path / "train.jsonl"), "batch_seconds": 5.0, "speed": (1.0, 1.0)}
-        return small_config(data=data, model={"hidden": 8}, training={"epochs": 1} | training)
+        data = {"train": str(tmp_path / "train.jsonl"), "batch_seconds": 5.0}
+        plain = {"speed": None}
+        return small_config(data=data, augmentation=plain, model={"hidden": 8}, training={"epochs": 1} | training)
 
     return make
 

@@ -1,0 +1,58 @@
+"""The configuration: one tree of pydantic models, read from YAML."""
+
+from asr.config.augmentation import (
+    AugmentationConfig,
+    ClippingConfig,
+    CodecConfig,
+    GainConfig,
+    NoiseConfig,
+    Perturbation,
+    PitchConfig,
+    ReverberationConfig,
+    SilenceConfig,
+    SpecAugmentConfig,
+    SpeedConfig,
+    TelephoneConfig,
+    TempoConfig,
+)
+from asr.config.files import config_keys, load_config, parse_config, save_config
+from asr.config.section import Section
+from asr.config.tree import (
+    Config,
+    DataConfig,
+    DecodingConfig,
+    FeaturesConfig,
+    ModelConfig,
+    SubsamplingConfig,
+    TextConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "AugmentationConfig",
+    "ClippingConfig",
+    "CodecConfig",
+    "Config",
+    "DataConfig",
+    "DecodingConfig",
+    "FeaturesConfig",
+    "GainConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "Perturbation",
+    "PitchConfig",
+    "ReverberationConfig",
+    "Section",
+    "SilenceConfig",
+    "SpecAugmentConfig",
+    "SpeedConfig",
+    "SubsamplingConfig",
+    "TelephoneConfig",
+    "TempoConfig",
+    "TextConfig",
+    "TrainingConfig",
+    "config_keys",
+    "load_config",
+    "parse_config",
+    "save_config",
+]

@@ -1,0 +1,123 @@
+"""Configurations as YAML files: reading with overrides, errors that name the nearest key, writing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from asr.config.tree import Config
+from asr.errors import ConfigError
+from asr.files import replacing
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file and apply `section.key=value` overrides.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown (the nearest is named), a value is impossible.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-45
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as `model:`, found {type(tree).__name__}")
+    for override in overrides:
+        _apply(tree, override)
+    return parse_config(tree, str(path))
+
+
+def parse_config(tree: dict[str, Any], where: str = "configuration") -> Config:
+    """Check a nested dictionary; `where` opens the error message.
+
+    Raises:
+        ConfigError: lists every unknown key and impossible value.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = [_explain(problem) for problem in error.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(problems)) from None
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the whole tree, defaults included, as YAML, atomically."""
+    with replacing(path) as partial:
+        partial.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def config_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Every dotted key, such as `model.subsampling.factor`."""
+    keys: list[str] = []
+    for name, child in ((name, _section_of(field.annotation)) for name, field in section.model_fields.items()):
+        keys += config_keys(child, f"{prefix}{name}.") if child else [prefix + name]
+    return keys
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section class inside `annotation` (which may be `Section | None`), if there is one."""
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected section.key=value, such as training.epochs=30")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
+    *parents, leaf = key.split(".")
+    section: Any = Config
+    for name in (*parents, leaf):
+        if section is None or name not in section.model_fields:
+            raise ConfigError(f"--set {override}: {_unknown(key)}")
+        section = _section_of(section.model_fields[name].annotation)
+    node = tree
+    for name in parents:
+        child = node.setdefault(name, {})
+        if child is None:  # a section switched off in the file, and switched on again by this override
+            child = node[name] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: `{name}` is {child!r} in the file, not a section")
+        node = child
+    node[leaf] = value
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown(key)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _unknown(key: str) -> str:
+    leaf = key.rpartition(".")[2]
+
+    def likeness(known: str) -> float:
+        # The right name in the wrong section is as common a slip as a misspelt one.
+        pairs = ((key, known), (leaf, known.rpartition(".")[2]))
+        return max(difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs)
+
+    near = max([*config_keys(), *Config.model_fields], key=likeness)
+    if likeness(near) >= 0.6:
+        return f"unknown key {key!r}, did you mean {near!r}?"
+    return f"unknown key {key!r}; the sections are {', '.join(Config.model_fields)}"

@@ -1,0 +1,152 @@
+"""The configuration tree: pydantic models, every key checked and every value explained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from asr.config.augmentation import AugmentationConfig
+from asr.config.section import Section
+
+
+class DataConfig(Section):
+    """Which utterances, and how they are perturbed and batched."""
+
+    train: str | None = None
+    """Training manifest: a folder with `cuts.jsonl` or the file itself."""
+    dev: str | None = None
+    """Development manifest: chooses the best epoch; its speakers must not be in `train`."""
+    max_seconds: float = Field(30.0, gt=0)
+    """Longer training utterances are left out and named: one of them would decide the memory of every batch."""
+    batch_seconds: float = Field(60.0, gt=0)
+    """Seconds of audio a batch, padding included. Small batches take more steps; small corpora are short of steps."""
+    workers: int = Field(1, ge=0, le=64)
+    """Processes that read and perturb audio beside the training; 0 does it in the training process."""
+    shortest_first: bool = False
+    """The first epoch goes from short to long utterances, as in Deep Speech 2 (Amodei et al. 2016)."""
+    buffer_shards: int = Field(4, ge=1)
+    """With shards: how many are mixed with each other. More shuffle better and take more room while they are read."""
+
+
+class FeaturesConfig(Section):
+    """Log-mel features. The defaults are what NeMo-style runtimes (sherpa-onnx `nemo_ctc`) compute by themselves."""
+
+    sample_rate: int = Field(16000, ge=4000, le=96000)
+    """Hz. Every recording is resampled to it."""
+    mels: int = Field(80, ge=8, le=256)
+    """Mel bins, Slaney scale and area normalisation, as librosa's default."""
+    window_ms: float = Field(25.0, gt=1, le=200)
+    """Hann window, milliseconds."""
+    hop_ms: float = Field(10.0, gt=1, le=100)
+    """Milliseconds between frames."""
+    low_hz: float = Field(0.0, ge=0)
+    """Lower edge of the first mel filter."""
+    high_hz: float | None = None
+    """Upper edge of the last mel filter; none: half the sample rate."""
+    preemphasis: float = Field(0.97, ge=0, lt=1)
+    """y[t] = x[t] - preemphasis * x[t-1]: evens out the fall of speech towards high frequencies."""
+    log_floor: float = Field(2.0**-23, gt=0)
+    """Mel energies are raised to this before the logarithm: the float32 epsilon, as Kaldi-style front ends use."""
+    normalisation: Literal["utterance", "global", "none"] = "utterance"
+    """Mean 0 and variance 1 of each bin: over the utterance, with statistics of the training set, or not at all.
+    Over the utterance takes out level and channel; a word of 0.3 s alone is too short for it (see recipes/digits)."""
+
+    @model_validator(mode="after")
+    def _check_band(self) -> FeaturesConfig:
+        high = self.high_hz if self.high_hz is not None else self.sample_rate / 2
+        if not self.low_hz < high <= self.sample_rate / 2:
+            raise ValueError(
+                f"low_hz {self.low_hz:g} < high_hz {high:g} <= half the sample rate {self.sample_rate / 2:g} must hold"
+            )
+        if self.hop_ms > self.window_ms:
+            raise ValueError(f"hop_ms {self.hop_ms:g} is longer than window_ms {self.window_ms:g}: audio would be lost")
+        return self
+
+
+class SubsamplingConfig(Section):
+    """Fewer frames before the recurrent layers: the cost of everything after falls by `factor`."""
+
+    kind: Literal["conv", "stack"] = "conv"
+    """Masked stride-2 convolutions over time and frequency, or neighbouring frames stacked."""
+    factor: Literal[1, 2, 3, 4, 6, 8] = 4
+    """Time subsampling. `conv` takes 2, 4 or 8; `stack` any."""
+    channels: int = Field(32, ge=1, le=512)
+    """Channels of each convolution."""
+
+    @model_validator(mode="after")
+    def _check_factor(self) -> SubsamplingConfig:
+        if self.kind == "conv" and self.factor not in (2, 4, 8):
+            raise ValueError(f"subsampling by {self.factor} needs kind: stack; conv takes 2, 4 or 8")
+        return self
+
+
+class ModelConfig(Section):
+    """The acoustic model: subsampling, recurrent layers, linear head."""
+
+    subsampling: SubsamplingConfig = SubsamplingConfig()
+    cell: Literal["lstm", "gru", "rnn_tanh", "rnn_relu"] = "lstm"
+    """Recurrent cell (Elman 1990; Hochreiter and Schmidhuber 1997; Cho et al. 2014)."""
+    layers: int = Field(3, ge=1, le=24)
+    """Recurrent layers."""
+    hidden: int = Field(320, ge=1, le=4096)
+    """Units of each direction of each layer."""
+    bidirectional: bool = True
+    """Read the utterance in both directions (Schuster and Paliwal 1997); false: forwards only."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Before each recurrent layer and the head."""
+
+
+class TrainingConfig(Section):
+    """Optimisation."""
+
+    epochs: int = Field(40, ge=1)
+    """Passes over the training set. The learning rate falls to 0 at the end of the last, so choose it first."""
+    learning_rate: float = Field(2.0e-3, gt=0, le=1)
+    """Peak of the schedule, for AdamW."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of all steps in which the rate rises linearly from 0 to its peak."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls after the warm-up."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled (Loshchilov and Hutter 2019), on weight matrices only."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient (Pascanu et al. 2013): recurrent gradients explode now and then."""
+    seed: int = Field(0, ge=0)
+    """Seed of initial weights, batch order, augmentation and dropout."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: bfloat16 on a GPU that has it, else float32. CTC is always float32."""
+    checkpoint_minutes: float = Field(2.0, gt=0)
+    """Most work a crash can cost; a checkpoint is also written after each epoch."""
+
+
+class TextConfig(Section):
+    """How transcripts become tokens."""
+
+    case: Literal["lower", "upper", "keep"] = "lower"
+    """Letter case of the model's alphabet."""
+    remove: str = ""
+    """Characters taken out of transcripts, such as '.,!?;:"'; a space stands in their place."""
+    alphabet: str | None = None
+    """The characters to model, space not counted; none: those of the training transcripts."""
+
+
+class DecodingConfig(Section):
+    """How token probabilities become text."""
+
+    method: Literal["greedy"] = "greedy"
+    """Best token of each frame, repeats merged, blanks removed."""
+    batch_seconds: float = Field(60.0, gt=0)
+    """Seconds of audio decoded at once, padding included. A CPU's caches like 30 to 60; a GPU likes more."""
+
+
+class Config(Section):
+    """Everything that defines a model and its training."""
+
+    data: DataConfig = DataConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    text: TextConfig = TextConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    decoding: DecodingConfig = DecodingConfig()

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asr.errors import OutputError
+from asr.files import replacing, write_text
+
+if TYPE_CHECKING:
+    from tests.conftest import DiskFull
+
+
+def test_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert not path.exists()
+        assert partial.parent == tmp_path
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "new")]
+
+
+def test_error_keeps_the_old_file_and_leaves_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_text("new")
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_full_disk_while_writing_text_keeps_the_old_text(tmp_path: Path, disk_full_after: DiskFull) -> None:
+    write_text(tmp_path / "new folder" / "README.md", "old")
+    with disk_full_after(10), pytest.raises(OutputError, match=r"README\.md: cannot be written"):
+        write_text(tmp_path / "new folder" / "README.md", "new and longer than the disk is large")
+    assert [(f.name, f.read_text()) for f in (tmp_path / "new folder").iterdir()] == [("README.md", "old")]
+
+
+def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"file/a\.txt: cannot be written"):
+        write_text(tmp_path / "file" / "a.txt", "text")
