@@ -13,7 +13,7 @@ import typer
 import asr
 from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
-from asr.data.corpora.digits import SPEAKERS
+from asr.data.corpora.fsdd import SPEAKERS
 
 Run = tuple[asr.Config, asr.TrainingResult, dict[str, asr.Evaluation]]
 
@@ -43,14 +43,14 @@ def main(
             config, folder, paths, device=device, overwrite=overwrite, console=console
         )
 
-    manifests = asr.prepare("digits", source=source, output=data / "official", seed=seed)
+    manifests = asr.prepare("fsdd", source=source, output=data / "official", seed=seed)
     config, training, scores = run(output, manifests, {"isolated": "test", "strings": "test_strings"})
     extra: dict[str, Any] = {"strings": scores["strings"].to_dict()}
     if leave_one_out:
         speakers = {}
         for speaker in SPEAKERS:
             console.print(f"\nwithout {speaker}")
-            held_out = asr.prepare("digits", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
+            held_out = asr.prepare("fsdd", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
             _, _, fold = run(output / "without" / speaker, held_out, {"isolated": "test"})
             speakers[f"unheard: {speaker}"] = fold["isolated"]
         rates = [evaluation.wer for evaluation in speakers.values()]

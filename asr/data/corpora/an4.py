@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from asr.audio import audio_info
-from asr.data.download import download as fetch
-from asr.data.download import extract
-from asr.data.manifest import Utterance, write_manifest
-from asr.errors import AudioError, CorpusError
+from asr.data.corpora.common import Archive, corpus_root, fetch, recording, text_lines, write_parts
+from asr.data.utterance import Utterance
+from asr.errors import CorpusError
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
 ARCHIVE_UTTERANCES = {"train": 948, "test": 130}
@@ -31,14 +29,15 @@ def download(output: Path) -> Path:
     Raises:
         CorpusError: the download failed, or the archive does not hold all 948 + 130 recordings.
     """
-    archive = fetch(URL, Path(output) / "an4_sphere.tar.gz", sha256=None)
-    root = _root(extract(archive, Path(output)))
+    archive = Archive(URL, holds="an4/etc")
+    root = _root(fetch([archive], output))
     for part, expected in ARCHIVE_UTTERANCES.items():
         found = len(_read_part(root, part))
         if found != expected:
             raise CorpusError(
-                f"{archive}: the archive holds {found} {part} recordings instead of {expected}, so it is damaged or "
-                "another version; delete it and run again, or give a copy that you have with `--source DIR`"
+                f"{Path(output) / archive.name}: the archive holds {found} {part} recordings instead of {expected}, so "
+                f"it is damaged or another version; delete it and the folder {root} and run again, or give a copy that "
+                "you have with `--source DIR`"
             )
     return root
 
@@ -67,11 +66,7 @@ def prepare(source: Path, output: Path) -> dict[str, Path]:
         "dev": [utterance for utterance in official_train if utterance.speaker in held_out],
         "test": test,
     }
-    manifests = {}
-    for part, utterances in parts.items():
-        manifests[part] = Path(output) / part / "cuts.jsonl"
-        write_manifest(manifests[part], utterances)
-    return manifests
+    return write_parts(parts, output)
 
 
 def dev_speakers(speakers: Iterable[str], count: int = DEV_SPEAKERS) -> frozenset[str]:
@@ -92,20 +87,14 @@ def dev_speakers(speakers: Iterable[str], count: int = DEV_SPEAKERS) -> frozense
 
 
 def _root(source: Path) -> Path:
-    for root in (source, source / "an4"):
-        if (root / "etc" / "an4_train.fileids").is_file():
-            return root.resolve()
-    raise CorpusError(
-        f"{source}: no AN4 corpus here, etc/an4_train.fileids is missing; "
-        f"give the folder an4 of the official archive ({URL}) or its parent"
-    )
+    return corpus_root(source, "AN4 corpus", "etc/an4_train.fileids", ["an4"])
 
 
 def _read_part(root: Path, part: str) -> list[Utterance]:
     listing = root / "etc" / f"an4_{part}.fileids"
     transcripts = _read_transcripts(root / "etc" / f"an4_{part}.transcription")
     utterances = []
-    for number, line in enumerate(_lines(listing), start=1):
+    for number, line in text_lines(listing):
         name = line.strip()
         if not name:
             continue
@@ -115,27 +104,14 @@ def _read_part(root: Path, part: str) -> list[Utterance]:
                 f"{listing}, line {number}: {id_} has no transcript in an4_{part}.transcription; "
                 "the copy is incomplete, unpack the official archive again"
             )
-        audio = _recording(root, name, f"{listing}, line {number}")
-        try:
-            info = audio_info(audio)
-        except AudioError as error:
-            raise CorpusError(f"{error}; the copy is damaged, unpack the official archive again") from error
-        utterances.append(
-            Utterance(
-                id=id_,
-                audio=audio,
-                duration=info.seconds,
-                sample_rate=info.sample_rate,
-                text=transcripts[id_],
-                speaker=Path(name).parent.name,
-            )
-        )
+        audio = _find(root, name, f"{listing}, line {number}")
+        utterances.append(recording(audio, id=id_, text=transcripts[id_], speaker=Path(name).parent.name))
     return utterances
 
 
 def _read_transcripts(path: Path) -> dict[str, str]:
     transcripts = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in text_lines(path):
         if not line.strip():
             continue
         match = _TRANSCRIPT.match(line)
@@ -146,7 +122,7 @@ def _read_transcripts(path: Path) -> dict[str, str]:
     return transcripts
 
 
-def _recording(root: Path, name: str, where: str) -> Path:
+def _find(root: Path, name: str, where: str) -> Path:
     for suffix in _SUFFIXES:
         path = root / "wav" / f"{name}{suffix}"
         if path.is_file():
@@ -155,12 +131,3 @@ def _recording(root: Path, name: str, where: str) -> Path:
         f"{where}: {root / 'wav' / name}{{{','.join(_SUFFIXES)}}}: no such recording; "
         "the copy is incomplete, unpack the official archive again"
     )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror}); is this the official AN4 layout?") from error
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: not text ({error.reason}); unpack the official archive again") from error

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr.audio import audio_info, load_audio
-from asr.data.download import download as fetch
-from asr.data.download import extract
-from asr.data.manifest import Utterance, write_manifest
+from asr.audio import load_audio
+from asr.data.corpora.common import UNPACK_AGAIN, Archive, corpus_root, fetch, recording
+from asr.data.manifest import write_manifest
+from asr.data.utterance import Utterance
 from asr.errors import AudioError, CorpusError
 from asr.files import replacing
 
@@ -54,8 +54,7 @@ def download(output: Path) -> Path:
     Raises:
         CorpusError: the download failed, or the archive does not hold all 3,000 recordings.
     """
-    output = Path(output)
-    root = _root(extract(fetch(URL, output / f"fsdd-{COMMIT[:7]}.zip", sha256=None), output))
+    root = _root(fetch([Archive(URL, holds=f"free-spoken-digit-dataset-{COMMIT}/recordings")], output))
     _check_complete(root)
     return root
 
@@ -202,10 +201,10 @@ def _write_strings(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for index, recordings in enumerate(plan):
-            for recording in recordings:
-                if recording not in waveforms:
-                    waveforms[recording] = _load(_path(root, recording))
-            waveform = join_digits([waveforms[recording] for recording in recordings], rng)
+            for spoken in recordings:
+                if spoken not in waveforms:
+                    waveforms[spoken] = _load(_path(root, spoken))
+            waveform = join_digits([waveforms[spoken] for spoken in recordings], rng)
             speaker = recordings[0][0]
             path = folder / f"{part}-{index:05d}-{speaker}.wav"
             with replacing(path) as partial:
@@ -229,40 +228,23 @@ def _isolated(root: Path, speakers: Sequence[str], takes: Sequence[int]) -> Iter
         for digit, word in enumerate(WORDS):
             for take in takes:
                 path = _path(root, (speaker, digit, take))
-                try:
-                    info = audio_info(path)
-                except AudioError as error:
-                    raise CorpusError(f"{error}; unpack the official archive again") from error
-                yield Utterance(
-                    id=path.stem,
-                    audio=path,
-                    duration=info.seconds,
-                    sample_rate=info.sample_rate,
-                    text=word,
-                    speaker=speaker,
-                )
+                yield recording(path, id=path.stem, text=word, speaker=speaker)
 
 
 def _load(path: Path) -> np.ndarray:
     try:
         return load_audio(path, SAMPLE_RATE)
     except AudioError as error:
-        raise CorpusError(f"{error}; unpack the official archive again") from error
+        raise CorpusError(f"{error}; {UNPACK_AGAIN}") from error
 
 
-def _path(root: Path, recording: Recording) -> Path:
-    speaker, digit, take = recording
+def _path(root: Path, spoken: Recording) -> Path:
+    speaker, digit, take = spoken
     return root / "recordings" / f"{digit}_{speaker}_{take}.wav"
 
 
 def _root(source: Path) -> Path:
-    for root in (source, *sorted(source.glob("free-spoken-digit-dataset*"))):
-        if (root / "recordings").is_dir():
-            return root.resolve()
-    raise CorpusError(
-        f"{source}: no Free Spoken Digit Dataset here, the folder recordings is missing; "
-        f"give the folder of the unpacked official archive ({URL})"
-    )
+    return corpus_root(source, "Free Spoken Digit Dataset", "recordings", ["free-spoken-digit-dataset*"])
 
 
 def _check_complete(root: Path) -> None:
