@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from asr.audio import audio_info
 from asr.config import Config
+from asr.data.doctor import frames_problem, header_problem, kinds, length_problem, text_problem
 from asr.data.examples import Examples
 from asr.data.problems import Problem
 from asr.data.utterance import Utterance
-from asr.errors import AudioError, TextError, TrainingError
-from asr.frames import output_frames, samples_for
+from asr.errors import AudioError, TrainingError
+from asr.frames import samples_for
 from asr.text import Tokenizer, ctc_frames, normalise
 
 
@@ -34,64 +35,31 @@ def prepare_examples(
     """Find out which utterances can be trained on; the others come back as problems, in file order."""
     examples, problems = Examples(utterances, tokenizer, config.text), []
     for number, utterance in enumerate(utterances):
-        try:
-            examples.add(number, utterance, _fastest(utterance, tokenizer, config))
-        except _Unusable as reason:
-            problems.append(Problem(utterance.id, reason.kind, str(reason)))
+        found = _fastest(utterance, tokenizer, config)
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            examples.add(number, utterance, found)
     return examples, problems
 
 
-class _Unusable(Exception):
-    def __init__(self, kind: str, message: str):
-        super().__init__(message)
-        self.kind = kind
-
-
-def _fastest(utterance: Utterance, tokenizer: Tokenizer, config: Config) -> float:
-    """The speed factor at which the utterance's frames only just suffice."""
-    text = normalise(utterance.text or "", config.text.case, config.text.remove)
-    if not text:
-        raise _Unusable("no transcript", "the transcript is empty; transcribe it or drop the utterance")
-    try:
-        tokens = tokenizer.encode(text)
-    except TextError as error:
-        raise _Unusable("outside the alphabet", str(error)) from None
-    if utterance.duration > config.data.max_seconds:
-        raise _Unusable(
-            "too long",
-            f"{utterance.duration:.1f} s, longer than data.max_seconds = {config.data.max_seconds:g}; "
-            "cut it, or raise the limit",
-        )
+def _fastest(utterance: Utterance, tokenizer: Tokenizer, config: Config) -> float | Problem:
+    """The speed factor at which the utterance's frames only just suffice, or why it cannot be trained on."""
+    problem = text_problem(utterance, tokenizer, config) or length_problem(utterance, config)
+    if problem:
+        return problem
     seconds = utterance.duration
     if utterance.member is None:  # a shard may be far away; what it holds is what its cuts say
-        seconds = min(seconds, _recording_seconds(utterance) - utterance.start)
-    samples = int(seconds * config.features.sample_rate)
-    needed, frames = ctc_frames(tokens), output_frames(samples, config)
-    if frames < needed:
-        raise _Unusable(
-            "too short for its transcript",
-            f"{utterance.duration:.2f} s give {frames} frames, {text[:60]!r} needs {needed} (labels and repeats); "
-            "check the transcript, or lower model.subsampling.factor",
-        )
-    return samples / samples_for(needed, config)
-
-
-def _recording_seconds(utterance: Utterance) -> float:
-    """Length of the recording by its header, which must agree with the manifest."""
-    try:
-        info = audio_info(utterance.audio)
-    except AudioError as error:
-        raise _Unusable("unreadable audio", str(error)) from None
-    end = utterance.start + utterance.duration
-    if end > info.seconds + 0.01:
-        raise _Unusable(
-            "unreadable audio",
-            f"{utterance.audio} is {info.seconds:.2f} s long, the manifest says speech until {end:.2f} s; "
-            "prepare the data again",
-        )
-    if utterance.whole and info.seconds > end + 0.01:
-        raise _Unusable(
-            "unreadable audio",
-            f"{utterance.audio} is {info.seconds:.2f} s long, the manifest says {end:.2f} s; prepare the data again",
-        )
-    return info.seconds
+        try:
+            info = audio_info(utterance.audio)
+        except AudioError as error:
+            return Problem(utterance.id, kinds.UNREADABLE, str(error))
+        problem = header_problem(utterance, info)
+        if problem:
+            return problem
+        seconds = min(seconds, info.seconds - utterance.start)
+    tokens = tokenizer.encode(normalise(utterance.text or "", config.text.case, config.text.remove))
+    problem = frames_problem(utterance, tokens, seconds, config)
+    if problem:
+        return problem
+    return int(seconds * config.features.sample_rate) / samples_for(ctc_frames(tokens), config)

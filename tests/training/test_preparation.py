@@ -126,7 +126,7 @@ def test_recording_shorter_than_the_manifest_says(tmp_path: Path) -> None:
     inside = replace(whole, id="inside", start=0.5, duration=0.5, recording_samples=RATE)
     examples, problems, _ = prepared([replace(whole, duration=2.0), late, inside])
     assert [example.utterance.id for example in examples] == ["inside"]
-    assert [problem.kind for problem in problems] == ["unreadable audio"] * 2
+    assert [problem.kind for problem in problems] == ["duration mismatch"] * 2
     assert "1.00 s long, the manifest says speech until 2.00 s" in problems[0].message
     assert "until 1.25 s" in problems[1].message
 
