@@ -22,6 +22,8 @@ from asr.errors import AudioError
 AudioSource: TypeAlias = str | Path | bytes | BinaryIO
 """A path, the bytes of a whole file, or a file opened in binary mode (always read from its beginning)."""
 
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64")
+"""What counts as audio in a folder that also holds other files. Content decides what a file named by itself is."""
 MIN_SAMPLE_RATE = 1_000
 """Hz. Speech cannot be understood below this; a lower value in a header means the header is damaged."""
 MAX_SAMPLE_RATE = 768_000

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from scipy.io import wavfile  # type: ignore[import-untyped]
-from scipy.signal import resample_poly  # type: ignore[import-untyped]
+from scipy.io import wavfile
+from scipy.signal import resample_poly
 
 from asr.audio import READ_VALUES, AudioInfo, audio_info, load_audio, stream_audio
 from asr.errors import AudioError

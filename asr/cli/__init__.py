@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from asr.cli import evaluate, info, prepare, score, train, transcribe
+from asr.cli import data, evaluate, info, prepare, score, train, transcribe
 from asr.cli.common import run
 from asr.version import __version__
 
@@ -16,6 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("prepare")(prepare.command)
+app.add_typer(data.app, name="data")
 app.command("train")(train.command)
 app.command("transcribe")(transcribe.command)
 app.command("evaluate")(evaluate.command)

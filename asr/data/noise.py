@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.audio import audio_info, load_audio
+from asr.audio import AUDIO_SUFFIXES, audio_info, load_audio
 from asr.data.problems import Problem
 from asr.errors import AudioError, ConfigError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".sph")
-"""What counts as audio in a folder that also holds licences and lists."""
 PINK_LOW_HZ = 20.0
 """Pink noise begins here: down to 0 Hz, half of its power would lie below hearing and count in the ratio."""
 BABBLE_TALKERS = 5

@@ -24,7 +24,7 @@ from asr.errors import AudioError, ConfigError
 
 RATE = 16000
 IDS = [f"utterance-{number}" for number in range(1000)]
-ALL: dict[str, dict[str, Any]] = {
+ALL: dict[str, Any] = {
     "speed": {},
     "tempo": {},
     "pitch": {},
@@ -188,7 +188,7 @@ def test_speed_alone_is_soxr_alone() -> None:
 def test_each_step_does_what_its_name_says() -> None:
     waveform = speech()
 
-    def alone(**kinds: dict[str, Any]) -> np.ndarray:
+    def alone(**kinds: Any) -> np.ndarray:
         return augmenter(**kinds)(waveform, epoch=0, id="a")
 
     np.testing.assert_array_equal(alone(tempo={"range": (1.2, 1.2)}), perturbations.change_tempo(waveform, RATE, 1.2))
@@ -234,7 +234,7 @@ def test_folders_are_drawn_from(tmp_path: Path) -> None:
 def test_unusable_folders_are_errors_and_unusable_files_are_named(tmp_path: Path) -> None:
     for kind in ("noise", "reverberation"):
         with pytest.raises(ConfigError, match=rf"augmentation\.{kind}\.folder: .*nowhere: no such folder"):
-            augmenter(**{kind: {"folder": str(tmp_path / "nowhere")}})
+            Augmenter(configured(**{kind: {"folder": str(tmp_path / "nowhere")}}), RATE)
     soundfile.write(tmp_path / "good.wav", np.ones(100), RATE)
     (tmp_path / "bad.wav").write_bytes(b"nonsense")
     problems = augmenter(noise={"folder": str(tmp_path)}).problems

@@ -6,34 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from asr.audio import AUDIO_SUFFIXES
 from asr.data.importing.entries import AudioRoot, Entry, Found, Options
 from asr.data.lines import read_lines
 from asr.data.problems import Problem
 from asr.errors import ManifestError
 
-AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".au",
-        ".caf",
-        ".sph",
-        ".w64",
-        ".m4a",
-        ".mp4",
-        ".aac",
-        ".amr",
-        ".wma",
-        ".webm",
-    ]
-)
-"""What counts as a recording; those at the end cannot be read and are reported with a way to convert them."""
+RECORDING_SUFFIXES = frozenset([*AUDIO_SUFFIXES, ".m4a", ".mp4", ".aac", ".amr", ".wma", ".webm"])
+"""What counts as a recording; those at the end cannot be read, and are reported with a way to convert them."""
 
 TRANSCRIPT_SUFFIX = ".txt"
 LISTING_SUFFIX = ".trans.txt"
@@ -62,7 +42,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def is_audio(name: str) -> bool:
     """Whether a file of this name is a recording."""
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+    return os.path.splitext(name)[1].lower() in RECORDING_SUFFIXES
 
 
 def is_transcript(name: str) -> bool:
