@@ -104,8 +104,8 @@ class ShardCache:
             batches = iter(load())
             fetcher.start()
             for done, batch in enumerate(batches, start=first + 1):
-                if fetcher.error is not None:
-                    raise fetcher.error
+                if fetcher.failure:
+                    raise ManifestError(fetcher.failure)
                 yield batch
                 fetcher.at = bisect_right(ends, done)
         finally:
@@ -159,21 +159,21 @@ class _Fetcher(Thread):
     Attributes:
         at: the stage whose batches are being read; whoever reads them moves it on.
         stop: set to end the thread.
-        error: why the thread ended, where it could not go on.
+        failure: why the thread ended, where it could not go on.
     """
 
     def __init__(self, cache: ShardCache, stages: Sequence[Stage], at: int):
         super().__init__(name="shards", daemon=True)
         self.cache, self.stages, self.at = cache, stages, at
         self.stop = Event()
-        self.error: AsrError | None = None
+        self.failure = ""
 
     def run(self) -> None:
         """The life of the thread."""
         try:
             self._fetch_all()
         except Exception as error:
-            self.error = error if isinstance(error, AsrError) else ManifestError(f"{self.cache.folder}: {error!r}")
+            self.failure = str(error) if isinstance(error, AsrError) else f"{self.cache.folder}: {error!r}"
             (self.cache.folder / FETCHING).unlink(missing_ok=True)
 
     def _fetch_all(self) -> None:

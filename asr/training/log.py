@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ class TrainingLog:
             partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
         self.console = console
+        self.reasons: Counter[str] = Counter()
         self.bar: Progress | None = None
         self.task: TaskID | None = None
 
@@ -61,6 +64,20 @@ class TrainingLog:
         """Move the bar."""
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=epochs, description=description, rate=rate)
+
+    def failures(self, step: int, failures: Sequence[tuple[str, str]]) -> None:
+        """Note utterances (id, reason) that could not be read: a row each, a line for each reason new in this epoch."""
+        for identifier, reason in failures:
+            self.row(step, {"id": identifier, "reason": reason}, "failure")
+            if reason not in self.reasons:
+                self.say(f"left out: {identifier}: {reason}")
+            self.reasons[reason] += 1  # a lost shard is one reason for many utterances
+
+    def end_failures(self, epoch: int) -> None:
+        """At the end of an epoch: how many there were, where not every one had a line."""
+        if self.reasons.total() > len(self.reasons):
+            self.say(f"left out of epoch {epoch + 1}: {self.reasons.total()} utterances, named in {LOG}")
+        self.reasons.clear()
 
     def say(self, line: str) -> None:
         """One line of plain text."""

@@ -61,6 +61,8 @@ def train(
     torch.manual_seed(config.training.seed)
     cache = ShardCache(config.data.train) if is_remote(config.data.train) else None
     train_set = ManifestIndex(cache.parts) if cache else ManifestIndex.open(config.data.train)
+    if not len(train_set):
+        raise TrainingError(f"{config.data.train}: no utterances to train on; is it the right manifest?")
     dev_set = _read_dev_set(config, train_set)
     tokenizer = Tokenizer.load(output / TOKENS) if resuming else build_tokenizer(train_set, config)
     model = AcousticModel(config, len(tokenizer))
@@ -79,6 +81,8 @@ def train(
 
 
 def _read_dev_set(config: Config, train_set: ManifestIndex) -> list[Utterance]:
+    if config.data.dev and is_remote(config.data.dev):
+        raise TrainingError(f"data.dev is {config.data.dev}, and only data.train may be a URL; copy it to a disk")
     dev_set = list(read_manifest(config.data.dev)) if config.data.dev else []
     if config.data.dev and not dev_set:
         raise TrainingError(f"{config.data.dev}: no utterances to choose the best epoch by; fill it, or unset data.dev")

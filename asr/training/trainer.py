@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from rich.console import Console
-from torch.utils.data import DataLoader
 
 from asr.config import Config, TrainingConfig
-from asr.data.augment import Augmenter
-from asr.data.batches import BatchSampler, padding_share
 from asr.data.examples import Examples
-from asr.data.loading import Batch, SpeechDataset, babble_pool, collate, silence
+from asr.data.loading import Batch, silence
 from asr.data.problems import summarise
 from asr.data.shard_cache import ShardCache
 from asr.data.utterance import Utterance
@@ -30,7 +27,8 @@ from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import WEIGHTS, load_tensors, load_weights, save_tensors
 from asr.text import Tokenizer
 from asr.training.card import write_card
-from asr.training.interrupt import StopRequest, ignore_interrupts
+from asr.training.feed import Feed
+from asr.training.interrupt import StopRequest
 from asr.training.log import TrainingLog
 from asr.training.loss import ctc_loss
 from asr.training.schedule import learning_rate
@@ -79,26 +77,19 @@ class Trainer:
         self.main = accelerator.is_main_process
         self.progress = Progress()
         self.bare = model.to(accelerator.device)
-        self.cache = cache
-        self.sampler = BatchSampler(
-            examples.seconds,
-            config.data.batch_seconds,
-            seed=config.training.seed,
-            rank=accelerator.process_index,
-            ranks=accelerator.num_processes,
-            shortest_first=config.data.shortest_first,
-            shards=examples.shards,
-            buffer_shards=config.data.buffer_shards,
+        self.feed = Feed(
+            config,
+            examples,
+            cache,
+            accelerator.process_index,
+            accelerator.num_processes,
+            pin_memory=accelerator.device.type == "cuda",
         )
-        self.seconds_an_epoch = sum(examples.seconds)
-        self.padding = padding_share(examples.seconds, self.sampler.batches(0))
-        rate, seed = config.features.sample_rate, config.training.seed
-        pool = partial(babble_pool, examples, rate, seed)
-        self.augmenter = Augmenter(config.augmentation, rate, seed=seed, babble=None if cache else pool)
         self.optimiser = _optimiser(self.bare, config.training, accelerator.device)
         self.model = accelerator.prepare_model(self.bare)
         self.wrapped_optimiser = accelerator.prepare_optimizer(self.optimiser)
         self.interrupted = StopRequest()
+        self.unreported: list[tuple[str, str]] = []
 
     def run(self, resuming: bool) -> TrainingResult:
         """Train from where `progress` stands to the last epoch."""
@@ -124,10 +115,10 @@ class Trainer:
         device = self.accelerator.device
         self.log.say(
             f"{self.bare.parameter_count / 1e6:.2f} M parameters, {len(self.tokenizer)} tokens, "
-            f"{len(self.examples)} utterances, {self.seconds_an_epoch / 3600:.2f} h of audio, "
-            f"{self.padding:.1%} padding, {device} ({torch.get_num_threads()} threads)"
+            f"{len(self.examples)} utterances, {self.feed.seconds / 3600:.2f} h of audio, "
+            f"{self.feed.padding:.1%} padding, {device} ({torch.get_num_threads()} threads)"
         )
-        for line in summarise(self.augmenter.problems, "augmentation", what="recordings"):
+        for line in summarise(self.feed.augmenter.problems, "augmentation", what="recordings"):
             self.log.say(line)
         if resuming:
             self.log.say(f"continuing after epoch {self.progress.epoch}, step {self.progress.step}")
@@ -137,33 +128,14 @@ class Trainer:
         if self.log:
             self.log.start(training.epochs, self.progress.epoch)
         for epoch in range(self.progress.epoch, training.epochs):
-            self.sampler.start(epoch, self.progress.batch)
-            waited = self._epoch(epoch, self._batches(epoch))
+            with self.feed.batches(epoch, self.progress.batch) as batches:
+                waited = self._epoch(epoch, batches)
             self._end_epoch(epoch, waited)
-
-    def _batches(self, epoch: int) -> Iterable[Batch]:
-        if self.cache is None:
-            return self._loader()
-        return self.cache.batches(self.sampler.stages(epoch), self.progress.batch, self._loader)
-
-    def _loader(self) -> DataLoader[Any]:
-        data = self.config.data
-        dataset = SpeechDataset(self.examples, self.config.features.sample_rate, self.augmenter)
-        return DataLoader(
-            dataset,
-            batch_sampler=self.sampler,
-            num_workers=data.workers,
-            collate_fn=collate,
-            pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=ignore_interrupts,
-            generator=torch.Generator(),  # else each start of a loader takes a number from dropout's generator
-            prefetch_factor=4 if data.workers else None,
-        )
 
     def _epoch(self, epoch: int, loaded: Iterable[Batch]) -> float:
         """One pass; returns the share of its wall time that was spent waiting for data."""
         progress, training = self.progress, self.config.training
-        batches = len(self.sampler.batches(epoch))
+        batches = self.feed.count(epoch)
         self.model.train()
         started = saved = time.monotonic()
         seconds_before = progress.train_seconds
@@ -241,15 +213,19 @@ class Trainer:
             )
 
     def _report(self, failures: list[tuple[str, str]]) -> None:
-        if not self.log:
-            return
-        reasons: dict[str, list[str]] = {}  # a lost shard is one reason for many utterances
-        for identifier, reason in failures:
-            reasons.setdefault(reason, []).append(identifier)
-            self.log.row(self.progress.step, {"id": identifier, "reason": reason}, "failure")
-        for reason, identifiers in reasons.items():
-            others = f" and {len(identifiers) - 1} more" if len(identifiers) > 1 else ""
-            self.log.say(f"left out: {identifiers[0]}{others}: {reason}")
+        if self.log:
+            self.log.failures(self.progress.step, failures)
+        else:
+            self.unreported += failures  # until the end of the epoch
+
+    def _report_of_all_ranks(self, epoch: int) -> None:
+        if self.accelerator.num_processes > 1:
+            unreported = gather_object(self.unreported)
+            if self.log:
+                self.log.failures(self.progress.step, unreported)
+            self.unreported = []
+        if self.log:
+            self.log.end_failures(epoch)
 
     def _log_steps(self, pending: torch.Tensor, rate: float, epochs: float) -> None:
         progress = self.progress
@@ -268,7 +244,9 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, waited: float) -> None:
         progress = self.progress
-        if not progress.audio_seconds:
+        self._report_of_all_ranks(epoch)
+        heard = torch.tensor(progress.audio_seconds, device=self.accelerator.device)
+        if not float(self.accelerator.reduce(heard)):  # on all ranks: one alone may have lost all of its shards
             raise TrainingError(f"{self.config.data.train}: no recording could be read; the lines above say why")
         started = time.monotonic()
         row: dict[str, Any] = {
@@ -311,17 +289,10 @@ class Trainer:
             save_state(self.output / LAST, self.bare, self.optimiser, self.accelerator.scaler, self.progress)
 
     def _measure_features(self) -> None:
-        dataset = SpeechDataset(self.examples, self.config.features.sample_rate)
-        # All of the data on every rank, so that all measure the same.
-        everything = BatchSampler(self.examples.seconds, 60.0, seed=0, shards=self.examples.shards)
-
-        def load() -> Iterator[Batch]:
-            return (collate([dataset[key] for key in keys]) for keys in everything)
-
-        batches = self.cache.batches(everything.stages(0), 0, load) if self.cache else load()
-        on_device = (batch.to(self.accelerator.device) for batch in batches if batch.ids)
         try:
-            self.bare.features.fit((batch.waveforms, batch.lengths) for batch in on_device)
+            with self.feed.everything() as batches:
+                on_device = (batch.to(self.accelerator.device) for batch in batches if batch.ids)
+                self.bare.features.fit((batch.waveforms, batch.lengths) for batch in on_device)
         except ValueError as error:
             raise TrainingError(f"{self.config.data.train}: {error}; can its recordings be read?") from None
 

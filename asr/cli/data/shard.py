@@ -13,7 +13,7 @@ from asr.cli.common import FAILED, error_console
 
 def command(
     manifest: Annotated[Path, typer.Argument(help="Manifest, or with --index a folder of shards.")],
-    output: Annotated[Path, typer.Option(help="Folder for shards.json and, below it, shar/; must hold no shards.")],
+    output: Annotated[Path, typer.Option(help="Folder for shards.json and shar/, without shards or a manifest.")],
     size: Annotated[int, typer.Option(min=1, help="Utterances in a shard.")] = 1000,
     format_: Annotated[
         str, typer.Option("--format", help="flac, wav (both keep 16 bits exactly), opus or mp3.")

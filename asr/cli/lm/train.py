@@ -1,0 +1,133 @@
+"""`asr lm train`: an n-gram language model from text."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from asr.cli.common import Json, print_json
+from asr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asr.lm.training import NgramTraining
+
+
+class Units(StrEnum):
+    """What the model predicts."""
+
+    words = "words"
+    characters = "characters"
+    tokens = "tokens"
+
+
+class Case(StrEnum):
+    """How text is normalised."""
+
+    LOWER = "lower"
+    UPPER = "upper"
+    KEEP = "keep"
+
+
+class TrainCommand(TyperCommand):
+    """Takes `--prune 0 0 1` as KenLM does: all the numbers that follow belong to it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join the numbers after `--prune` to one argument."""
+        joined: list[str] = []
+        for argument in args:
+            if argument.isdecimal() and joined[-2:-1] == ["--prune"]:
+                joined[-1] += f" {argument}"
+            else:
+                joined.append(argument)
+        return super().parse_args(ctx, joined)
+
+
+def command(
+    texts: Annotated[
+        list[Path], typer.Argument(help="Files with one sentence a line, or manifests, whose transcripts are taken.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The model: .arpa, .arpa.gz, or .lm, which opens at once.")
+    ],
+    order: Annotated[int, typer.Option(min=1, max=20, help="Length of the longest n-grams.")] = 3,
+    units: Annotated[Units, typer.Option(help="What the model predicts; tokens needs --tokens.")] = Units.words,
+    prune: Annotated[
+        str,
+        typer.Option(
+            help="One number for each order: leave out n-grams that occur so often or more rarely. 0 0 1: without the "
+            "3-grams that occur once. The last number goes for the higher orders too.",
+            metavar="N...",
+        ),
+    ] = "0",
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Model the words of this file, one a line; others count as <unk>.")
+    ] = None,
+    limit_vocabulary: Annotated[
+        int, typer.Option(min=0, help="Model only so many words, the most frequent; 0: all.")
+    ] = 0,
+    tokens: Annotated[Path | None, typer.Option(help="tokens.txt of a model folder, for --units tokens.")] = None,
+    case: Annotated[Case, typer.Option(help="Letter case; that of the acoustic model.")] = Case.LOWER,
+    json: Json = False,
+) -> None:
+    """Train an n-gram model by interpolated modified Kneser-Ney smoothing."""
+    from asr.lm.ngram import file_form
+    from asr.lm.training import train_ngram
+
+    file_form(output)  # a wrong name shows before the work
+    try:
+        thresholds = [int(number) for number in prune.replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(f"--prune {prune!r}: expected a whole number for each order, such as '0 0 1'") from None
+    result = train_ngram(
+        texts,
+        order,
+        units.value,
+        thresholds,
+        vocabulary=vocabulary,
+        limit_vocabulary=limit_vocabulary,
+        tokens=tokens,
+        case=case.value,
+    )
+    result.model.save(output)
+    _print_problems(result)
+    if json:
+        print_json(
+            {
+                "sentences": result.sentences,
+                units.value: result.words,
+                "unknown": result.unknown,
+                "vocabulary": len(result.model.words),
+                "ngrams": result.model.ngrams,
+                "counted": result.counted,
+                "discounts": [used._asdict() for used in result.discounts],
+                "left_out": len(result.problems),
+                "model": str(output),
+            }
+        )
+        return
+    unknown = f", {result.unknown:,} of them <unk>" if result.unknown else ""
+    typer.echo(
+        f"{result.sentences:,} sentences, {result.words:,} {units.value}{unknown}; "
+        f"vocabulary {len(result.model.words):,}"
+    )
+    for length, (kept, counted) in enumerate(zip(result.model.ngrams, result.counted, strict=True), start=1):
+        pruned = f" of {counted:,}" if kept < counted else ""
+        shown = " ".join(f"{value:.3f}" for value in result.discounts[length - 1].values)
+        typer.echo(f"{length}-grams {kept:>12,}{pruned}  discounts {shown}")
+    typer.echo(f"{output}  {output.stat().st_size / 1e6:,.1f} MB")
+
+
+def _print_problems(result: NgramTraining) -> None:
+    from asr.data.problems import summarise
+
+    for line in summarise(result.problems, "text", what="sentences"):
+        typer.echo(line, err=True)
+    orders = [str(order) for order, used in enumerate(result.discounts, start=1) if used.fallback]
+    if orders:
+        typer.echo(
+            f"too little text to estimate the discounts of order {', '.join(orders)}; fixed ones are used", err=True
+        )
