@@ -33,6 +33,14 @@ class ScoringError(AsrError):
     """References and hypotheses that cannot be compared."""
 
 
+class LanguageModelError(AsrError):
+    """A language model that cannot be read, trained, or used for what was asked."""
+
+
+class AlignmentError(AsrError):
+    """Text that cannot be aligned to its audio."""
+
+
 class OutputError(AsrError):
     """A result that cannot be written: a full disk, a folder without permission."""
 

@@ -13,7 +13,7 @@ from asr.errors import ConfigError
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="The language model: .arpa, .arpa.gz or .lm.")],
+    model: Annotated[Path, typer.Argument(help="The language model: .arpa, .arpa.gz, .lm, or an LSTM folder.")],
     texts: Annotated[
         list[Path], typer.Argument(help="Files with one sentence a line, or manifests, whose transcripts are taken.")
     ],
@@ -34,11 +34,19 @@ def command(
     from asr.lm.units import splitter
     from asr.text import Tokenizer
 
-    loaded = NgramModel.load(model, units.value if units else None)
+    loaded: NgramModel | LstmLanguageModel
+    if model.is_dir():
+        from asr.lm.lstm import LstmLanguageModel
+
+        loaded = LstmLanguageModel.load(model)
+        if units is not None and units.value != loaded.units:
+            raise ConfigError(f"--units {units.value}: {model} predicts {loaded.units}; leave the option out")
+    else:
+        loaded = NgramModel.load(model, units.value if units else "tokens" if tokens else None)
     if (tokens is not None) != (loaded.units == "tokens"):
         raise ConfigError(f"{model} predicts {loaded.units}: --tokens is for models of tokens, and they need it")
     sentences = Sentences(texts, splitter(loaded.units, Tokenizer.load(tokens) if tokens else None), case.value)
-    found = perplexity(loaded, sentences)
+    found = perplexity(loaded, sentences) if isinstance(loaded, NgramModel) else loaded.measure(sentences)
     for line in summarise(sentences.problems, "text", what="sentences"):
         typer.echo(line, err=True)
     if json:

@@ -1,4 +1,4 @@
-"""`asr lm train`: an n-gram language model from text."""
+"""`asr lm train`: an n-gram or LSTM language model from text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from asr.cli.common import Json, print_json
+from asr.cli.common import Device, Json, Threads, print_json, set_threads
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
     from asr.lm.training import NgramTraining
+
+
+class Kind(StrEnum):
+    """What is trained."""
+
+    ngram = "ngram"
+    lstm = "lstm"
+
+
+NGRAM_ONLY = ("order", "prune")
+LSTM_ONLY = ("validation", "size", "layers", "dropout", "epochs", "learning_rate", "seed", "device", "threads")
 
 
 class Units(StrEnum):
@@ -47,12 +58,17 @@ class TrainCommand(TyperCommand):
 
 
 def command(
+    context: typer.Context,
     texts: Annotated[
         list[Path], typer.Argument(help="Files with one sentence a line, or manifests, whose transcripts are taken.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model: .arpa, .arpa.gz, or .lm, which opens at once.")
+        Path,
+        typer.Option("--output", "-o", help="The model: .arpa, .arpa.gz, or .lm, which opens at once; lstm: a folder."),
     ],
+    kind: Annotated[Kind, typer.Option(help="An n-gram model, or an LSTM network to rescore with and to generate.")] = (
+        Kind.ngram
+    ),
     order: Annotated[int, typer.Option(min=1, max=20, help="Length of the longest n-grams.")] = 3,
     units: Annotated[Units, typer.Option(help="What the model predicts; tokens needs --tokens.")] = Units.words,
     prune: Annotated[
@@ -71,9 +87,44 @@ def command(
     ] = 0,
     tokens: Annotated[Path | None, typer.Option(help="tokens.txt of a model folder, for --units tokens.")] = None,
     case: Annotated[Case, typer.Option(help="Letter case; that of the acoustic model.")] = Case.LOWER,
+    validation: Annotated[
+        list[Path] | None, typer.Option(help="lstm: text that chooses the best epoch; repeatable.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="lstm: width of the embedding and of each layer.")] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="lstm: number of layers.")] = 1,
+    dropout: Annotated[float, typer.Option(min=0.0, max=0.95, help="lstm: more on less text.")] = 0.2,
+    epochs: Annotated[int, typer.Option(min=1, help="lstm: passes over the text.")] = 8,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="lstm: Adam's at the beginning.")] = 3e-3,
+    seed: Annotated[int, typer.Option(min=0, help="lstm: of weights, dropout and the order of sentences.")] = 0,
+    device: Device = "auto",
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Train an n-gram model by interpolated modified Kneser-Ney smoothing."""
+    """Train an n-gram model by interpolated modified Kneser-Ney smoothing, or an LSTM network."""
+    foreign = NGRAM_ONLY if kind is Kind.lstm else LSTM_ONLY
+    for name in foreign:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise ConfigError(f"--{name.replace('_', '-')} has no meaning with --kind {kind.value}; leave it out")
+    if kind is Kind.lstm:
+        from asr.cli.lm import training_lstm
+
+        set_threads(threads)
+        training_lstm.train(
+            texts,
+            output,
+            units.value,
+            validation or [],
+            vocabulary,
+            limit_vocabulary,
+            tokens,
+            case.value,
+            {"size": size, "layers": layers, "dropout": dropout},
+            {"epochs": epochs, "learning_rate": learning_rate, "seed": seed},
+            device,
+            json,
+        )
+        return
     from asr.lm.ngram import file_form
     from asr.lm.training import train_ngram
 
@@ -129,5 +180,7 @@ def _print_problems(result: NgramTraining) -> None:
     orders = [str(order) for order, used in enumerate(result.discounts, start=1) if used.fallback]
     if orders:
         typer.echo(
-            f"too little text to estimate the discounts of order {', '.join(orders)}; fixed ones are used", err=True
+            f"the counts of order {', '.join(orders)} are too few, or too even, to estimate discounts; "
+            "fixed ones are used",
+            err=True,
         )

@@ -1,0 +1,73 @@
+"""`asr lm tune`: how much a language model should say, found on a dev set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli.common import FAILED, Device, Json, Threads, error_console, print_json, set_threads
+
+
+def command(
+    dev: Annotated[Path, typer.Argument(help="Manifest of the dev set; never the test set.")],
+    model: Annotated[Path, typer.Option(help="Model folder, which then decodes with what is found.")],
+    lm: Annotated[Path, typer.Option(help="N-gram language model: .lm, .arpa or .arpa.gz.")],
+    beam: Annotated[int, typer.Option(min=1, help="Prefixes that beam search keeps.")] = 64,
+    closed: Annotated[bool, typer.Option("--closed", help="Only words of the language model may come out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print; leave the model folder as it is.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Find language model weight and word bonus on DEV, and write them and the model into the model folder.
+
+    Log-probs are computed once. When no setting beats greedy decoding, nothing is written and the exit status is 1.
+    """
+    set_threads(threads)
+    from asr.decoding.recogniser import Recogniser
+    from asr.evaluation.tuning import tune, write_tuned
+    from asr.lm.ngram import NgramModel
+
+    language_model = NgramModel.load(lm)
+    recogniser = Recogniser.load(model, device, {"method": "greedy", "lm": None, "hotwords": None, "grammar": None})
+    console = error_console()
+    found = tune(
+        recogniser,
+        dev,
+        language_model,
+        beam=beam,
+        closed=closed,
+        threads=threads,
+        progress=lambda trial: console.print(
+            f"weight {trial.lm_weight:<7g} bonus {trial.word_bonus:<7g} WER {trial.wer:7.2%} CER {trial.cer:7.2%}"
+        ),
+    )
+    if found.worthwhile and not dry_run:
+        write_tuned(model, recogniser, language_model, found, closed)
+    best = found.best
+    if json:
+        print_json(
+            {
+                "lm_weight": best.lm_weight,
+                "word_bonus": best.word_bonus,
+                "beam": found.beam,
+                "dev_wer": best.wer,
+                "dev_cer": best.cer,
+                "greedy_dev_wer": found.greedy[0],
+                "beam_dev_wer": found.beam_alone[0],
+                "trials": len(found.trials),
+                "written": found.worthwhile and not dry_run,
+            }
+        )
+    else:
+        typer.echo(f"greedy             dev WER {found.greedy[0]:7.2%}  CER {found.greedy[1]:7.2%}")
+        typer.echo(f"beam {found.beam:<5}         dev WER {found.beam_alone[0]:7.2%}  CER {found.beam_alone[1]:7.2%}")
+        typer.echo(
+            f"beam {found.beam:<5} and lm  dev WER {best.wer:7.2%}  CER {best.cer:7.2%}  "
+            f"lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, of {len(found.trials)} tried"
+        )
+    if not found.worthwhile:
+        typer.secho(f"no setting beats greedy decoding, so {model} stays as it is", fg="yellow", err=True)
+        raise typer.Exit(FAILED)
