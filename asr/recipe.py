@@ -17,7 +17,9 @@ from rich.table import Table
 from asr.config import Config
 from asr.errors import AudioError
 from asr.evaluation import Evaluation, evaluate
+from asr.evaluation.tuning import LM_FILE, tune
 from asr.files import write_text
+from asr.lm.training import train_ngram
 from asr.training import TrainingResult, train
 from asr.transcription import load_model
 
@@ -61,6 +63,44 @@ def train_and_evaluate(
                 f"whole set; first {identifier}: {reason}"
             )
     return result, evaluations
+
+
+def compare_decoders(
+    folder: Path,
+    manifests: Mapping[str, Path],
+    tests: Mapping[str, Path],
+    *,
+    order: int = 3,
+    beam: int = 64,
+    device: str = "auto",
+    threads: int | None = None,
+    console: Console | None = None,
+) -> tuple[dict[str, Evaluation], dict[str, Any]]:
+    """Score each test set with beam search, alone and with a word n-gram of the training transcripts tuned on dev.
+
+    Returns:
+        evaluations by `NAME, beam 64` and `NAME, beam 64, 3-gram`, and what the tuning found. The model folder gets the
+        language model, `lm.lm`, and goes on decoding as its configuration says.
+    """
+    lm = train_ngram([manifests["train"]], order).model
+    lm.save(folder / LM_FILE)
+    if console:
+        console.print(f"tuning the weight of a {order}-gram of the training transcripts on dev ...")
+    tuned = tune(load_model(folder, device=device), manifests["dev"], lm, beam=beam, threads=threads)
+    settings = {"lm": LM_FILE, "lm_weight": tuned.best.lm_weight, "word_bonus": tuned.best.word_bonus}
+    evaluations = {}
+    for name, path in tests.items():
+        for label, more in ((f"{name}, beam {beam}", {}), (f"{name}, beam {beam}, {order}-gram", settings)):
+            model = load_model(folder, device=device, decoding={"beam": beam, **more}, threads=threads)
+            evaluations[label] = evaluate(model, path)
+    found = {
+        "order": order,
+        "beam": beam,
+        "lm_weight": tuned.best.lm_weight,
+        "word_bonus": tuned.best.word_bonus,
+        "dev_wer": {"greedy": tuned.greedy[0], "beam": tuned.beam_alone[0], "beam_lm": tuned.best.wer},
+    }
+    return evaluations, found
 
 
 def results(evaluation: Evaluation, training: TrainingResult, config: Config, **extra: Any) -> dict[str, Any]:

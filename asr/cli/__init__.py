@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from asr.cli import data, evaluate, info, prepare, score, train, transcribe
+from asr.cli import align, calibrate, data, evaluate, explain, info, lm, prepare, score, train, transcribe
 from asr.cli.common import run
 from asr.version import __version__
 
@@ -19,7 +19,11 @@ app.command("prepare")(prepare.command)
 app.add_typer(data.app, name="data")
 app.command("train")(train.command)
 app.command("transcribe")(transcribe.command)
+app.command("align")(align.command)
+app.command("calibrate")(calibrate.command)
 app.command("evaluate")(evaluate.command)
+app.command("explain")(explain.command)
+app.add_typer(lm.app, name="lm")
 app.command("score")(score.command)
 app.command("info")(info.command)
 

@@ -20,6 +20,16 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 Device = Annotated[str, typer.Option("--device", help="auto (the GPU when there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; as many as cores by default.")]
+Beam = Annotated[int | None, typer.Option("--beam", min=1, help="Beam search that keeps so many prefixes.")]
+Lm = Annotated[Path | None, typer.Option("--lm", help="N-gram language model for beam search: .lm, .arpa or .arpa.gz.")]
+LmWeight = Annotated[float | None, typer.Option("--lm-weight", min=0, help="Factor of its log-probability.")]
+WordBonus = Annotated[float | None, typer.Option("--word-bonus", help="Added for each word, natural log.")]
+Hotwords = Annotated[
+    Path | None, typer.Option("--hotwords", help="File of phrases to favour: `phrase` or `phrase<TAB>weight` a line.")
+]
+Grammar = Annotated[
+    Path | None, typer.Option("--grammar", help="File of the only sentences that may come out, one a line.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of text.")]
 
 
@@ -83,3 +93,8 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 def shown(path: Path) -> str:
     """A path for people and JSON: bytes that are not UTF-8 become replacement characters."""
     return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+def decoding_options(**options: Any) -> dict[str, Any]:
+    """The options of beam search that were given, as settings of the section `decoding`; paths from where we stand."""
+    return {key: str(v.absolute()) if isinstance(v, Path) else v for key, v in options.items() if v is not None}

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import FAILED, Device, Json, Threads, error_console, print_json, set_threads
+from asr.cli.common import (
+    FAILED,
+    Beam,
+    Device,
+    Grammar,
+    Hotwords,
+    Json,
+    Lm,
+    LmWeight,
+    Threads,
+    WordBonus,
+    decoding_options,
+    error_console,
+    print_json,
+    set_threads,
+)
+
+if TYPE_CHECKING:
+    from asr.transcription import Transcriber
 
 
 def command(
@@ -16,6 +34,16 @@ def command(
     output: Annotated[
         Path | None, typer.Option(help="Folder for score.json, hypotheses.jsonl and alignments.txt.")
     ] = None,
+    beam: Beam = None,
+    lm: Lm = None,
+    lm_weight: LmWeight = None,
+    word_bonus: WordBonus = None,
+    hotwords: Hotwords = None,
+    grammar: Grammar = None,
+    confidence: Annotated[
+        bool,
+        typer.Option("--confidence", help="Also measure confidences (ECE, NCE), with --output in reliability.png."),
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -31,7 +59,10 @@ def command(
     from asr.scoring import format_summary
     from asr.transcription import load_model
 
-    recogniser = load_model(model, device=device)
+    decoding = decoding_options(
+        beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus, hotwords=hotwords, grammar=grammar
+    )
+    recogniser = load_model(model, device=device, decoding=decoding, threads=threads)
     with Progress(console=error_console(), transient=True, disable=json) as bar:
         task = bar.add_task("decoding", total=None)
         result = evaluate(
@@ -42,16 +73,31 @@ def command(
         )
     for identifier, reason in result.failures:
         typer.secho(f"error: {identifier}: {reason}", fg="red", err=True)
+    sure = _calibration(recogniser, model, manifest, output) if confidence else {}
     if json:
-        print_json(result.to_dict())
+        print_json(result.to_dict() | sure)
     else:
         typer.echo(format_summary(result.score))
         speed = result.audio_seconds / result.decoding_seconds
         typer.echo(
             f"{result.audio_seconds / 60:.1f} min of audio in {result.decoding_seconds:.1f} s, {speed:.0f} x real time"
         )
+        if sure:
+            typer.echo(
+                f"confidence of {sure['words_with_confidence']} words: ECE {sure['ece']:.3f}, NCE {sure['nce']:.3f}"
+            )
         if output:
             typer.echo(f"alignments, worst first: {output / 'alignments.txt'}")
     if result.failures:
         typer.secho(f"{len(result.failures)} utterances could not be read and are not in the score", fg="red", err=True)
         raise typer.Exit(FAILED)
+
+
+def _calibration(recogniser: Transcriber, model: Path, manifest: Path, output: Path | None) -> dict[str, float]:
+    from asr.decoding.confidence import Calibration
+    from asr.evaluation.calibration import measure_calibration, reliability_diagram
+
+    measured = measure_calibration(recogniser, manifest, Calibration.load(model))
+    if output:
+        reliability_diagram(measured, output / "reliability.png", str(manifest))
+    return {"words_with_confidence": measured.words, "ece": measured.ece, "nce": measured.nce}

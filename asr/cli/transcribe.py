@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import FAILED, Device, Threads, set_threads, shown
+from asr.cli.common import (
+    FAILED,
+    Beam,
+    Device,
+    Grammar,
+    Hotwords,
+    Lm,
+    LmWeight,
+    Threads,
+    WordBonus,
+    decoding_options,
+    set_threads,
+    shown,
+)
 from asr.errors import AsrError, ConfigError, OutputError
 from asr.files import write_text
 
@@ -28,6 +41,16 @@ def command(
     output_dir: Annotated[
         Path | None, typer.Option(help="Write NAME.txt or NAME.json for each file here instead of printing.")
     ] = None,
+    beam: Beam = None,
+    lm: Lm = None,
+    lm_weight: LmWeight = None,
+    word_bonus: WordBonus = None,
+    hotwords: Hotwords = None,
+    grammar: Grammar = None,
+    nbest: Annotated[int | None, typer.Option(min=1, help="Texts for each segment, in the json.")] = None,
+    word_times: Annotated[
+        bool, typer.Option("--word-times", help="Start, end and confidence of each word, in the json.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -36,7 +59,17 @@ def command(
     set_threads(threads)
     from asr.transcription import load_model
 
-    recogniser = load_model(model, device=device)
+    decoding = decoding_options(
+        beam=beam,
+        lm=lm,
+        lm_weight=lm_weight,
+        word_bonus=word_bonus,
+        hotwords=hotwords,
+        grammar=grammar,
+        nbest=nbest,
+        word_times=word_times or None,
+    )
+    recogniser = load_model(model, device=device, decoding=decoding, threads=threads)
     failures = 0
     for index, result in enumerate(recogniser.transcribe_many(files)):
         if isinstance(result, AsrError):

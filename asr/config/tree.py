@@ -134,10 +134,43 @@ class TextConfig(Section):
 class DecodingConfig(Section):
     """How token probabilities become text."""
 
-    method: Literal["greedy"] = "greedy"
-    """Best token of each frame, repeats merged, blanks removed."""
+    method: Literal["greedy", "beam"] = "greedy"
+    """Best token of each frame, repeats merged, blanks removed; or the likeliest texts, all alignments summed."""
+    beam: int = Field(64, ge=1, le=10_000)
+    """Prefixes that beam search keeps after each frame."""
+    lm: str | None = None
+    """N-gram language model (.lm, .arpa, .arpa.gz); a relative path is looked for in the model folder first."""
+    lm_weight: float = Field(0.5, ge=0)
+    """Factor of the language model's log-probability. `asr lm tune` finds this and the next two on a dev set."""
+    word_bonus: float = 0.0
+    """Added for each word, natural log: a language model makes every word cost something, and so favours few."""
+    unknown_penalty: float = 10.0
+    """Taken off for each word that a language model of words does not have."""
+    closed: bool = False
+    """Only words of the language model may come out."""
+    hotwords: str | None = None
+    """File of phrases to favour, a line each: `phrase` or `phrase<TAB>weight`."""
+    grammar: str | None = None
+    """File of the only sentences, or words, that may come out, a line each."""
+    grammar_of: Literal["sentences", "words"] = "sentences"
+    """Whether a line of the grammar is a whole sentence, or a word of which sentences are made."""
+    blank_skip: float | None = Field(None, ge=0.5, le=1)
+    """Frames whose blank is likelier than this are taken for silence: faster, and not exact."""
+    nbest: int = Field(1, ge=1, le=1000)
+    """How many different texts beam search returns."""
+    word_times: bool = False
+    """Align the text, and say when each word was said and how sure it is."""
     batch_seconds: float = Field(60.0, gt=0)
     """Seconds of audio decoded at once, padding included. A CPU's caches like 30 to 60; a GPU likes more."""
+
+    @model_validator(mode="after")
+    def _check_method(self) -> DecodingConfig:
+        wanted = [name for name in ("lm", "hotwords", "grammar") if getattr(self, name) is not None]
+        if self.method == "greedy" and wanted:
+            raise ValueError(f"{wanted[0]} needs method: beam")
+        if self.hotwords is not None and self.grammar is not None:
+            raise ValueError("hotwords and grammar exclude each other: a grammar leaves no choice to favour")
+        return self
 
 
 class Config(Section):

@@ -25,6 +25,7 @@ class Hypothesis:
         score: natural-log probability of what the decoder maximised: the best path for greedy search.
         frames: the frame of log-probs in which each token is first emitted.
         words: `text` word by word.
+        acoustic_score: the part of `score` that the acoustic model gave; None for greedy search, where it is all.
     """
 
     tokens: list[int]
@@ -32,3 +33,4 @@ class Hypothesis:
     score: float
     frames: list[int] = field(default_factory=list)
     words: list[Word] = field(default_factory=list)
+    acoustic_score: float | None = None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asr.config import Config
-from asr.decoding.greedy import greedy
+from asr.config import Config, DecodingConfig
+from asr.decoding.decoder import Decoder, beam_settings
 from asr.decoding.hypothesis import Hypothesis
 from asr.errors import ConfigError
 from asr.model.acoustic import AcousticModel
@@ -41,18 +41,55 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 class Recogniser:
-    """Turns waveforms at `sample_rate` into hypotheses."""
+    """Turns waveforms at `sample_rate` into hypotheses.
 
-    def __init__(self, model: AcousticModel, tokenizer: Tokenizer, device: torch.device):
+    Args:
+        model: the acoustic model, on `device`.
+        tokenizer: its tokens.
+        device: where it computes.
+        folder: the model's, with its language model and calibration, where there is one.
+        decoding: how to decode; None: as the model's configuration says.
+        threads: utterances that beam search decodes at the same time; None takes every core.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        *,
+        folder: Path | None = None,
+        decoding: DecodingConfig | None = None,
+        threads: int | None = None,
+    ):
         self.model = model
         self.tokenizer = tokenizer
         self.device = device
+        self.decoding = decoding or model.config.decoding
+        config = model.config.model_copy(update={"decoding": self.decoding})
+        self.decoder = Decoder(tokenizer, config, folder, threads)
+        self.calibration = None
+        if self.decoding.word_times and folder is not None:
+            from asr.decoding.confidence import Calibration
+
+            self.calibration = Calibration.load(folder)
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "auto") -> Self:
-        """Load a model folder; see `asr.model.checkpoint.load_folder` for the errors."""
+    def load(
+        cls,
+        folder: str | Path,
+        device: str = "auto",
+        decoding: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+    ) -> Self:
+        """Load a model folder; see `asr.model.checkpoint.load_folder` for the errors.
+
+        `decoding` changes settings of the section of that name, as `{"beam": 64, "lm": "words.lm"}`.
+        """
         chosen = choose_device(device)
-        return cls(*load_folder(folder, chosen), chosen)
+        model, tokenizer = load_folder(folder, chosen)
+        settings = beam_settings(model.config.decoding, **(decoding or {}))
+        return cls(model, tokenizer, chosen, folder=Path(folder), decoding=settings, threads=threads)
 
     @property
     def config(self) -> Config:
@@ -75,15 +112,46 @@ class Recogniser:
             self.model.train(was_training)
 
     def decode_batch(self, waveforms: Tensor, lengths: Tensor) -> list[Hypothesis]:
-        """Decode padded waveforms `[batch, samples]` with `lengths` `[batch]` in samples."""
+        """Decode padded waveforms `[batch, samples]` with `lengths` `[batch]` in samples: the best of each."""
+        return [hypotheses[0] for hypotheses in self.nbest_batch(waveforms, lengths)]
+
+    def nbest_batch(self, waveforms: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """The same with all `decoding.nbest` hypotheses of each, best first; times are those of the best alone."""
         if not len(lengths):
             return []
-        return greedy(*self.log_probs(waveforms, lengths), self.tokenizer)
+        log_probs, frames = self.log_probs(waveforms, lengths)
+        found = self.decoder(log_probs, frames)
+        if self.decoding.word_times:
+            for row, hypotheses in enumerate(found):
+                hypotheses[0] = self._timed(
+                    hypotheses, log_probs[row, : int(frames[row])].cpu(), waveforms[row, : int(lengths[row])].cpu()
+                )
+        return found
+
+    def _timed(self, hypotheses: list[Hypothesis], log_probs: Tensor, waveform: Tensor) -> Hypothesis:
+        from asr.decoding.confidence import with_times_and_confidence
+
+        if not hypotheses[0].words:
+            return hypotheses[0]
+        return with_times_and_confidence(
+            hypotheses[0],
+            log_probs,
+            self.tokenizer,
+            self.model.frame_seconds,
+            waveform=waveform,
+            sample_rate=self.sample_rate,
+            calibration=self.calibration,
+            alternatives=hypotheses,
+        )
 
     def decode(self, waveforms: Sequence[np.ndarray | Tensor]) -> list[Hypothesis]:
         """Decode waveforms `[samples]`, float, in [-1, 1], at `sample_rate`; each alone or together, the same text."""
+        return [hypotheses[0] for hypotheses in self.nbest(waveforms)]
+
+    def nbest(self, waveforms: Sequence[np.ndarray | Tensor]) -> list[list[Hypothesis]]:
+        """The same with all `decoding.nbest` hypotheses of each, best first."""
         tensors = [torch.as_tensor(waveform, dtype=torch.float32) for waveform in waveforms]
         if not tensors:
             return []
         lengths = torch.tensor([len(tensor) for tensor in tensors])
-        return self.decode_batch(torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths)
+        return self.nbest_batch(torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths)

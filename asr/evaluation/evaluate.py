@@ -112,7 +112,7 @@ def evaluate(
     hypotheses: dict[str, Hypothesis] = {}
     failures: list[tuple[str, str]] = []
     started = time.perf_counter()
-    for indices in make_batches([u.duration for u in utterances], recogniser.config.decoding.batch_seconds):
+    for indices in make_batches([u.duration for u in utterances], recogniser.decoding.batch_seconds):
         batch = collate([dataset[0, index] for index in indices])
         failures += batch.failures
         hypotheses |= dict(zip(batch.ids, recogniser.decode_batch(batch.waveforms, batch.lengths), strict=True))

@@ -8,17 +8,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from asr.decoding.alignment import Alignment, align
+from asr.decoding.confidence import Calibration, with_times_and_confidence
 from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
+from asr.errors import AudioError, OutputError
 from asr.files import replacing
 from asr.text import SPACE
 
 BLANK_COLOUR = "0.75"
+LONGEST_SECONDS = 30.0
+"""Of audio in one picture: more cannot be read."""
 
 
 def training_curve(history: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
@@ -46,72 +53,108 @@ def training_curve(history: Sequence[Mapping[str, Any]], path: Path, title: str 
     _save(figure, path)
 
 
-def utterance_picture(recogniser: Recogniser, waveform: np.ndarray, path: Path, title: str = "") -> Hypothesis:
-    """Waveform, log-mel, token probabilities over time and the words, one above the other, as a PNG.
+def utterance_picture(
+    recogniser: Recogniser, waveform: np.ndarray, path: Path, title: str = "", calibration: Calibration | None = None
+) -> Hypothesis:
+    """Waveform, log-mel, token probabilities over time, the aligned words and how sure they are, as a PNG.
+
+    Dashed lines mark where each word begins and ends. A word is the redder the less sure it is.
 
     Args:
         recogniser: the model.
         waveform: float32 `[samples]` at the recogniser's rate; a few seconds.
         path: where the picture goes.
         title: above it.
+        calibration: of the confidences; without it they are the geometric mean of the tokens' posteriors.
 
     Returns:
-        The hypothesis that is shown.
+        The hypothesis that is shown, with times and confidences.
+
+    Raises:
+        AudioError: the waveform is empty.
+        OutputError: the picture cannot be written.
     """
+    if not len(waveform):
+        raise AudioError("the waveform has zero samples: there is nothing to draw")
     samples = torch.as_tensor(waveform)[None].to(recogniser.device)
     lengths = torch.tensor([len(waveform)], device=recogniser.device)
     log_probs, frames = recogniser.log_probs(samples, lengths)
-    (hypothesis,) = greedy(log_probs, frames, recogniser.tokenizer)
+    (found,) = greedy(log_probs, frames, recogniser.tokenizer)
+    step, values = recogniser.model.frame_seconds, log_probs[0].cpu()
+    hypothesis = with_times_and_confidence(
+        found,
+        values,
+        recogniser.tokenizer,
+        step,
+        waveform=waveform,
+        sample_rate=recogniser.sample_rate,
+        calibration=calibration,
+    )
     with torch.inference_mode():
         log_mel = recogniser.model.features.log_mel(samples, lengths)[0].cpu().numpy()
-    probabilities = log_probs[0].exp().cpu().numpy()
-    step = recogniser.model.frame_seconds
     end = len(waveform) / recogniser.sample_rate
 
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    wave, mel, tokens, words = figure.subplots(4, 1, sharex=True, height_ratios=[1, 2, 2, 0.4])
-    wave.set_title(title)
+    figure = Figure(figsize=(min(40.0, max(11.0, 2.2 * end)), 8), layout="constrained")
+    wave, mel, tokens, words = figure.subplots(4, 1, sharex=True, height_ratios=[1, 2, 2, 0.6])
+    wave.set_title(title.replace("$", r"\$"))
     wave.plot(np.arange(len(waveform)) / recogniser.sample_rate, waveform, linewidth=0.4)
     wave.set_ylabel("waveform")
-    mel.imshow(log_mel.T, origin="lower", aspect="auto", extent=(0, end, 0, log_mel.shape[1]), cmap="magma")
+    half = recogniser.model.features.hop / recogniser.sample_rate / 2  # frames are centred on their time
+    extent = (-half, 2 * half * len(log_mel) - half, 0, log_mel.shape[1])
+    mel.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma")
     mel.set_ylabel("mel bin")
-    times = np.arange(len(probabilities)) * step
-    tokens.fill_between(times, probabilities[:, 0], color=BLANK_COLOUR, alpha=0.5, linewidth=0, label="blank")
-    for token in sorted(set(hypothesis.tokens)):
-        tokens.plot(times, probabilities[:, token], linewidth=1)
-    for token, frame in zip(hypothesis.tokens, hypothesis.frames, strict=True):
-        label = "_" if recogniser.tokenizer.tokens[token] == SPACE else recogniser.tokenizer.tokens[token]
-        tokens.annotate(label, (frame * step, probabilities[frame, token]), ha="center", va="bottom", fontsize=9)
-    tokens.set_ylim(0, 1.15)
-    tokens.set_ylabel("token probability")
-    tokens.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
-    for word, begin, finish in _word_spans(hypothesis, recogniser.tokenizer.tokens, step):
-        words.axvspan(begin, finish + step, color="tab:blue", alpha=0.15)
-        words.text((begin + finish + step) / 2, 0.5, word, ha="center", va="center")
-    words.set_yticks([])
-    words.set_ylabel("words")
+    _draw_tokens(tokens, hypothesis, align(values.numpy(), hypothesis.tokens), values.exp().numpy(), recogniser)
+    _draw_words(words, hypothesis)
+    for axis in (wave, mel, tokens):
+        for word in hypothesis.words:
+            colour = "white" if axis is mel else "0.4"
+            for border in {word.start, word.end}:
+                axis.axvline(border, color=colour, linewidth=0.7, linestyle="--")
     words.set_xlim(0, end)
     words.set_xlabel("seconds")
     _save(figure, path)
     return hypothesis
 
 
-def _word_spans(hypothesis: Hypothesis, tokens: Sequence[str], step: float) -> list[tuple[str, float, float]]:
-    """Each word with the seconds at which its first and last token are emitted: CTC's spikes, not its boundaries."""
-    spans: list[tuple[str, float, float]] = []
-    word, begin, finish = "", 0.0, 0.0
-    for token, frame in zip(hypothesis.tokens, hypothesis.frames, strict=True):
-        if tokens[token] == SPACE:
-            if word:
-                spans.append((word, begin, finish))
-            word = ""
-            continue
-        begin = begin if word else frame * step
-        word, finish = word + tokens[token], frame * step
-    return [*spans, (word, begin, finish)] if word else spans
+def _draw_tokens(
+    axis: Axes, hypothesis: Hypothesis, alignment: Alignment, probabilities: np.ndarray, recogniser: Recogniser
+) -> None:
+    """Probability of blank and of each token of the hypothesis; the frames that the alignment gives it are marked."""
+    step, names = recogniser.model.frame_seconds, recogniser.tokenizer.tokens
+    times = np.arange(len(probabilities)) * step
+    axis.fill_between(times, probabilities[:, 0], color=BLANK_COLOUR, alpha=0.5, linewidth=0, label="blank")
+    for token in sorted(set(hypothesis.tokens)):
+        axis.plot(times, probabilities[:, token], linewidth=1)
+    for token, first, last in zip(alignment.tokens, alignment.starts, alignment.ends, strict=True):
+        peak = first + int(probabilities[first:last, token].argmax())
+        label = "_" if names[token] == SPACE else names[token].replace("$", r"\$")
+        axis.annotate(label, (peak * step, probabilities[peak, token]), ha="center", va="bottom", fontsize=9)
+        axis.axvspan((first - 0.5) * step, (last - 0.5) * step, ymax=0.03, color="tab:blue", alpha=0.6, linewidth=0)
+    axis.set_ylim(0, 1.15)
+    axis.set_ylabel("token probability")
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
+
+
+def _draw_words(axis: Axes, hypothesis: Hypothesis) -> None:
+    """Each word over its time, with its confidence below."""
+    colours = colormaps["RdYlGn"]
+    for word in hypothesis.words:
+        assert word.start is not None
+        assert word.end is not None
+        assert word.confidence is not None
+        middle = (word.start + word.end) / 2
+        axis.axvspan(word.start, word.end, color=colours(word.confidence), alpha=0.5, linewidth=0)
+        axis.text(middle, 0.65, word.text.replace("$", r"\$"), ha="center", va="center", clip_on=True)
+        axis.text(middle, 0.22, f"{word.confidence:.2f}", ha="center", va="center", fontsize=8, clip_on=True)
+    axis.set_yticks([])
+    axis.set_ylim(0, 1)
+    axis.set_ylabel("words")
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        FigureCanvasAgg(figure).print_png(partial)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            FigureCanvasAgg(figure).print_png(partial)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None

@@ -12,8 +12,8 @@ from asr.model.checkpoint import CARD, CONFIG, TOKENS, WEIGHTS
 from asr.training.log import LOG
 from asr.training.state import LAST
 
-FREE_TO_CHANGE = {"data.workers", "training.checkpoint_minutes", "decoding.batch_seconds"}
-"""Keys that do not change what is learnt."""
+FREE_TO_CHANGE = ("data.workers", "training.checkpoint_minutes", "decoding.")
+"""Keys, or how they begin, that do not change what is learnt."""
 
 
 def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bool) -> bool:
@@ -39,7 +39,7 @@ def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bo
         )
     before, now = _flat(load_config(output / CONFIG).model_dump()), _flat(config.model_dump())
     differing = [key for key in {**before, **now} if before.get(key, "off") != now.get(key, "off")]
-    changed = [key for key in differing if key not in FREE_TO_CHANGE]
+    changed = [key for key in differing if not key.startswith(FREE_TO_CHANGE)]
     if changed:
         listed = "; ".join(f"{key} was {before.get(key, 'off')!r}, now {now.get(key, 'off')!r}" for key in changed)
         raise TrainingError(

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.console import Console
 
-from asr.config import Config, TrainingConfig
+from asr.config import Config, DecodingConfig, TrainingConfig
 from asr.data.examples import Examples
 from asr.data.loading import Batch, silence
 from asr.data.problems import summarise
@@ -255,7 +255,9 @@ class Trainer:
         }
         better = True
         if self.dev_set:
-            result = evaluate(Recogniser(self.bare, self.tokenizer, self.accelerator.device), self.dev_set)
+            greedy = DecodingConfig(batch_seconds=self.config.decoding.batch_seconds)
+            recogniser = Recogniser(self.bare, self.tokenizer, self.accelerator.device, decoding=greedy)
+            result = evaluate(recogniser, self.dev_set)
             row |= {"dev_wer": result.wer, "dev_cer": result.score.cer}
             if result.failures:
                 row["dev_failures"] = len(result.failures)

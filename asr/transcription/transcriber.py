@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from asr.data.batches import make_batches
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError
-from asr.transcription.transcript import Segment, Transcript
+from asr.transcription.transcript import Alternative, Segment, Transcript, shifted
 from asr.transcription.windows import windows
 
 Source = AudioSource | np.ndarray | torch.Tensor
@@ -26,13 +27,13 @@ class _Job:
     """One source on its way: windows waiting, hypotheses done."""
 
     lengths: list[int] = field(default_factory=list)
-    hypotheses: list[Hypothesis | None] = field(default_factory=list)
+    hypotheses: list[list[Hypothesis] | None] = field(default_factory=list)
     error: AudioError | None = None
     read: bool = False
 
     @property
     def complete(self) -> bool:
-        return self.read and all(hypothesis is not None for hypothesis in self.hypotheses)
+        return self.read and all(hypotheses is not None for hypotheses in self.hypotheses)
 
 
 class Transcriber(Recogniser):
@@ -72,7 +73,7 @@ class Transcriber(Recogniser):
                     job.hypotheses.append(None)
                     waiting.append((job, len(job.lengths) - 1, window))
                     seconds += len(window) / self.sample_rate
-                    if seconds >= self.config.decoding.batch_seconds:
+                    if seconds >= self.decoding.batch_seconds:
                         self._decode_waiting(waiting)
                         seconds = 0.0
             except AudioError as error:
@@ -115,11 +116,11 @@ class Transcriber(Recogniser):
     def _decode_waiting(self, waiting: list[tuple[_Job, int, np.ndarray]]) -> None:
         """Decode every waiting window, those of similar length together, and empty the list."""
         seconds = [len(window) / self.sample_rate for _, _, window in waiting]
-        for batch in make_batches(seconds, self.config.decoding.batch_seconds):
-            hypotheses = self.decode([waiting[index][2] for index in batch])
-            for index, hypothesis in zip(batch, hypotheses, strict=True):
+        for batch in make_batches(seconds, self.decoding.batch_seconds):
+            found = self.nbest([waiting[index][2] for index in batch])
+            for index, hypotheses in zip(batch, found, strict=True):
                 job, position, _ = waiting[index]
-                job.hypotheses[position] = hypothesis
+                job.hypotheses[position] = hypotheses
         waiting.clear()
 
     def _assemble(self, job: _Job) -> Transcript | AudioError:
@@ -127,24 +128,32 @@ class Transcriber(Recogniser):
             return job.error
         segments = []
         start = 0
-        for length, hypothesis in zip(job.lengths, job.hypotheses, strict=True):
-            assert hypothesis is not None
+        for length, hypotheses in zip(job.lengths, job.hypotheses, strict=True):
+            assert hypotheses is not None
             begin, end = start / self.sample_rate, (start + length) / self.sample_rate
-            segments.append(Segment(begin, end, hypothesis.text, hypothesis.score, hypothesis.words))
+            best = hypotheses[0]
+            words = [shifted(word, begin) for word in best.words]
+            others = [Alternative(other.text, other.score) for other in hypotheses[1:]]
+            segments.append(Segment(begin, end, best.text, best.score, words, others))
             start += length
         text = " ".join(segment.text for segment in segments if segment.text)
         return Transcript(text, start / self.sample_rate, segments)
 
 
-def load_model(folder: str | Path, *, device: str = "auto") -> Transcriber:
+def load_model(
+    folder: str | Path, *, device: str = "auto", decoding: Mapping[str, Any] | None = None, threads: int | None = None
+) -> Transcriber:
     """The model in `folder`, ready to transcribe and evaluate.
 
     Args:
         folder: what `asr train` wrote.
         device: `auto` (the GPU when there is one), `cpu`, `cuda` or `cuda:N`.
+        decoding: settings of the section `decoding` to change, as `{"beam": 64, "lm": "words.lm", "nbest": 5}`.
+        threads: utterances that beam search decodes at the same time; None takes every core.
 
     Raises:
         CheckpointError: a file of the folder is missing, truncated, or belongs to another model.
-        ConfigError: there is no such device.
+        ConfigError: there is no such device, or a setting is impossible.
+        LanguageModelError, TextError: a language model, hot words or a grammar that is missing, broken or unfit.
     """
-    return Transcriber.load(folder, device)
+    return Transcriber.load(folder, device, decoding, threads)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from asr.decoding.hypothesis import Word
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another text for a segment, and its score."""
+
+    text: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,15 @@ class Segment:
     score: float
     """Natural-log probability of the decoded path."""
     words: list[Word] = field(default_factory=list)
+    alternatives: list[Alternative] = field(default_factory=list)
+    """What `decoding.nbest` asked for beyond the best, in order."""
+
+
+def shifted(word: Word, seconds: float) -> Word:
+    """The word with its times, where it has any, counted from another beginning."""
+    if word.start is None or word.end is None:
+        return word
+    return replace(word, start=round(word.start + seconds, 3), end=round(word.end + seconds, 3))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,12 @@ def main(
     training, scores = recipe.train_and_evaluate(
         config, output, {"test": manifests["test"]}, device=device, overwrite=overwrite, console=console
     )
-    recipe.write_results(output, recipe.results(scores["test"], training, config))
+    beams, tuned = recipe.compare_decoders(
+        output, manifests, {"test": manifests["test"]}, device=device, threads=threads, console=console
+    )
+    decoders = {"decoders": {name: found.to_dict() for name, found in beams.items()}, "tuned": tuned}
+    recipe.write_results(output, recipe.results(scores["test"], training, config, **decoders))
+    scores = {"test, greedy": scores["test"], **beams}
     console.print(recipe.score_table(f"AN4, seed {seed}, {training.train_seconds:.0f} s of training", scores))
 
 

@@ -45,7 +45,11 @@ def main(
 
     manifests = asr.prepare("fsdd", source=source, output=data / "official", seed=seed)
     config, training, scores = run(output, manifests, {"isolated": "test", "strings": "test_strings"})
-    extra: dict[str, Any] = {"strings": scores["strings"].to_dict()}
+    tests = {"isolated": manifests["test"], "strings": manifests["test_strings"]}
+    beams, tuned = recipe.compare_decoders(output, manifests, tests, device=device, threads=threads, console=console)
+    extra: dict[str, Any] = {"strings": scores["strings"].to_dict(), "tuned": tuned}
+    extra["decoders"] = {name: found.to_dict() for name, found in beams.items()}
+    scores |= beams
     if leave_one_out:
         speakers = {}
         for speaker in SPEAKERS:

@@ -271,7 +271,7 @@ def test_text_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
 def test_missing_manifest_and_folder_without_one(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.jsonl: no such manifest"):
         manifest_path(tmp_path / "none.jsonl")
-    with pytest.raises(ManifestError, match=r"holds no cuts\.jsonl or cuts\.jsonl\.gz; `asr prepare` and `asr data import`"):
+    with pytest.raises(ManifestError, match=r"holds no cuts\.jsonl or cuts\.jsonl\.gz; `asr prepare` and"):
         list(read_manifest(tmp_path))
 
 

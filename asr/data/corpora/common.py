@@ -310,6 +310,6 @@ def write_parts(parts: Mapping[str, Iterable[Utterance]], output: Path) -> dict[
         first = next(rest, None)
         if first is None:
             raise CorpusError(f"{part}: not one usable utterance; is the folder complete?")
-        manifests[part] = Path(output).absolute() / part / "cuts.jsonl"
+        manifests[part] = Path(output) / part / "cuts.jsonl"
         write_manifest(manifests[part], chain([first], rest))
     return manifests

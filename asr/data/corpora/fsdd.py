@@ -102,7 +102,7 @@ def prepare(
         )
     if strings < 1:
         raise CorpusError(f"strings must be at least 1, not {strings}")
-    root, output = _root(Path(source)), Path(output).absolute()
+    root, output = _root(Path(source)), Path(output)
     _check_complete(root)
     speakers = [speaker for speaker in SPEAKERS if speaker != held_out_speaker]
     test_speakers = SPEAKERS if held_out_speaker is None else (held_out_speaker,)
@@ -122,7 +122,7 @@ def prepare(
     ):
         rng = np.random.default_rng([seed, index])
         plan = plan_strings(who, takes, count, shares, rng)
-        write_manifest(manifests[part], _write_strings(root, output / "wav" / part, part, plan, rng))
+        write_manifest(manifests[part], _write_strings(root, (output / "wav" / part).absolute(), part, plan, rng))
     write_manifest(manifests["test"], _isolated(root, test_speakers, test_takes))
     return manifests
 

@@ -1,0 +1,89 @@
+"""The decoder that a configuration asks for: greedy, or beam search with its language model, hot words and grammar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from asr.config import Config, DecodingConfig
+from asr.decoding.greedy import greedy
+from asr.decoding.hypothesis import Hypothesis
+from asr.text import Tokenizer
+
+if TYPE_CHECKING:
+    from asr.decoding.beam import BeamSearch
+
+GRAMMAR_PRUNE, GRAMMAR_TOKEN_MIN = 60.0, -30.0
+"""A grammar may allow only what the model finds unlikely: usual pruning would lose every path that can end well."""
+
+
+class Decoder:
+    """Log-probs to n-best lists.
+
+    Args:
+        tokenizer: the model's tokens.
+        config: `decoding` says what to do; hot words and grammars go through the rules of `text`.
+        folder: the model's, where a relative path of a language model, hot words or a grammar is looked for first.
+        threads: utterances decoded at the same time by beam search; None takes every core.
+
+    Raises:
+        ConfigError, LanguageModelError, TextError: a file is missing or broken, or does not fit the model's tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: Config, folder: Path | None = None, threads: int | None = None):
+        self.tokenizer, self.settings, self.folder = tokenizer, config.decoding, folder
+        self._search = None if config.decoding.method == "greedy" else self._beam_search(config, threads)
+
+    def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """N-best lists, best first, of `log_probs` `[batch, frames, tokens]` with `lengths` `[batch]`."""
+        if self._search is None:
+            return [[hypothesis] for hypothesis in greedy(log_probs, lengths, self.tokenizer)]
+        return self._search.decode(log_probs.float().cpu().numpy(), lengths.cpu().numpy())
+
+    def _beam_search(self, config: Config, threads: int | None) -> BeamSearch:
+        from asr.decoding.beam import BeamOptions, BeamSearch  # numba, which greedy decoding does without
+        from asr.decoding.grammar import grammar
+        from asr.decoding.hotwords import hotwords
+        from asr.lm.ngram import NgramModel
+
+        settings, rules = config.decoding, None
+        if settings.grammar is not None:
+            rules = grammar(self._file(settings.grammar), self.tokenizer, settings.grammar_of, config.text)
+        elif settings.hotwords is not None:
+            rules = hotwords(self._file(settings.hotwords), self.tokenizer, config.text)
+        options = BeamOptions(
+            beam=settings.beam,
+            blank_skip=settings.blank_skip,
+            lm_weight=settings.lm_weight,
+            word_bonus=settings.word_bonus,
+            unknown_penalty=settings.unknown_penalty,
+            nbest=settings.nbest,
+        )
+        if settings.grammar is not None:
+            options = replace(options, prune=GRAMMAR_PRUNE, token_min_log_prob=GRAMMAR_TOKEN_MIN)
+        lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
+        return BeamSearch(
+            self.tokenizer, options, lm=lm, token_automaton=rules, closed=settings.closed, threads=threads
+        )
+
+    def _file(self, name: str) -> Path:
+        """The file of that name in the model folder, or else as the path stands."""
+        if self.folder is not None and (self.folder / name).is_file():
+            return self.folder / name
+        return Path(name)
+
+
+def beam_settings(settings: DecodingConfig, **changes: object) -> DecodingConfig:
+    """`settings` with changes; what only beam search can do switches it on.
+
+    Raises:
+        ConfigError: a value is impossible.
+    """
+    from asr.config import parse_config
+
+    if any(changes.get(key) is not None for key in ("beam", "lm", "hotwords", "grammar", "nbest")):
+        changes.setdefault("method", "beam")
+    return parse_config({"decoding": settings.model_dump() | changes}, "decoding options").decoding

@@ -1,0 +1,331 @@
+"""What beam search adds to the acoustic model, for compiled code: language model, vocabulary, bonuses and rules."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from asr.decoding.pruning import compiled
+from asr.decoding.vocabulary import Vocabulary, build_vocabulary, child_of, no_vocabulary
+from asr.errors import ConfigError
+from asr.lm.automaton import Automaton, advance
+from asr.lm.ngram import NgramModel
+from asr.text import SPACE, Tokenizer
+
+PLAIN, TOKENS, WORDS = 0, 1, 2
+"""What the language model predicts: there is none, it predicts tokens, or words."""
+CACHED = 1 << 12
+"""Steps through an automaton that are remembered, a power of two."""
+
+
+class Fusion(NamedTuple):
+    """Models and factors. A factor is a probability raised to the model's weight, or e^bonus.
+
+    Attributes:
+        kind: `PLAIN`, `TOKENS` or `WORDS`.
+        lm: n-gram model.
+        weight: its weight.
+        label: int32 `[tokens]`, the model's label of each token, for `TOKENS`.
+        unknown: its label of unknown words.
+        unknown_factor: factor of each unknown word beside the model's; 0 forbids them.
+        vocabulary: the model's words, for `WORDS`.
+        gain: float64 `[nodes]`, factor of the step into a node: the ratio of the estimates, and `word_factor` where a
+            word begins.
+        refund: float64 `[nodes]`, factor that takes the estimate of a node back.
+        space: the token that parts words, -1 without one.
+        word_factor: factor of each word.
+        ruled: whether there are rules.
+        rules: automaton over tokens: hot words, a grammar.
+        rule_top: float64 `[states]`, the highest factor that a token can have in a state of the rules.
+    """
+
+    kind: int
+    lm: Automaton
+    weight: float
+    label: np.ndarray
+    unknown: int
+    unknown_factor: float
+    vocabulary: Vocabulary
+    gain: np.ndarray
+    refund: np.ndarray
+    space: int
+    word_factor: float
+    ruled: bool
+    rules: Automaton
+    rule_top: np.ndarray
+
+
+NOTHING = Automaton(
+    np.zeros(2, np.int64),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.float32),
+    np.zeros(0, np.int32),
+    np.zeros(1, np.float32),
+    np.full(1, -1, np.int32),
+    np.zeros(1, np.float32),
+    np.zeros(1, np.int32),
+)
+"""What stands where there is no model or no rules; never asked."""
+
+
+def fuse(
+    tokenizer: Tokenizer,
+    lm: NgramModel | None,
+    lm_weight: float,
+    word_bonus: float,
+    unknown_penalty: float,
+    rules: Automaton | None,
+) -> tuple[Fusion, int]:
+    """The models of a search, and how many words of the language model the tokens cannot spell.
+
+    Args:
+        unknown_penalty: inf for a closed vocabulary.
+
+    Raises:
+        ConfigError: a language model of words for tokens without space, or one that has nothing in common with the
+            tokens.
+    """
+    kind, label, unknown, unspelled = PLAIN, np.zeros(len(tokenizer), np.int32), 0, 0
+    vocabulary = no_vocabulary()
+    space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1
+    if lm is not None:
+        unknown = lm.labels["<unk>"]
+        if lm.units == "words":
+            kind = WORDS
+            if space < 0:
+                raise ConfigError(f"a language model of words needs the token {SPACE!r}, which parts them")
+            vocabulary, unspelled = build_vocabulary(lm.words, _unigrams(lm), tokenizer)
+        else:
+            kind = TOKENS
+            label = np.array([lm.label(token) for token in tokenizer.tokens], np.int32)
+            if (label[1:] == unknown).all():
+                raise ConfigError(
+                    f"the language model predicts {lm.units}, {', '.join(map(repr, lm.words[3:9]))} ..., and none of "
+                    f"them is a token of the acoustic model; train it with the units of {tokenizer.tokens[1:9]}"
+                )
+    gain, refund = _factors(vocabulary, lm_weight, word_bonus)
+    fusion = Fusion(
+        kind,
+        NOTHING if lm is None else lm.automaton,
+        float(lm_weight),
+        label,
+        unknown,
+        math.exp(-unknown_penalty),
+        vocabulary,
+        gain,
+        refund,
+        space,
+        math.exp(word_bonus),
+        rules is not None,
+        NOTHING if rules is None else rules,
+        np.ones(1) if rules is None else _tops(rules),
+    )
+    return fusion, unspelled
+
+
+def _unigrams(lm: NgramModel) -> np.ndarray:
+    """Log-probability of each word without history, -inf for markers."""
+    begin, stop = lm.automaton.arc_begin[:2]
+    unigrams = np.full(len(lm.words), -np.inf)
+    unigrams[lm.automaton.arc_label[begin:stop]] = lm.automaton.arc_weight[begin:stop]
+    unigrams[[lm.labels[marker] for marker in ("<unk>", "<s>", "</s>")]] = -np.inf
+    return unigrams
+
+
+def _factors(vocabulary: Vocabulary, weight: float, word_bonus: float) -> tuple[np.ndarray, np.ndarray]:
+    """`gain` and `refund` of a vocabulary."""
+    estimate = vocabulary.estimate
+    parent = np.repeat(np.arange(len(estimate)), np.diff(vocabulary.child_begin))
+    gain = np.ones(len(estimate))
+    gain[1:] = np.exp(weight * (estimate[1:] - estimate[parent]) + word_bonus * (parent == 0))
+    return gain, np.exp(-weight * estimate)
+
+
+@njit(cache=True, nogil=True)
+def _tops(rules: Automaton) -> np.ndarray:
+    """`rule_top` of an automaton."""
+    tops = np.empty(len(rules.final_weight))
+    for start in range(len(tops)):
+        state, weight, top = start, 0.0, -np.inf
+        while state >= 0:
+            for arc in range(rules.arc_begin[state], rules.arc_begin[state + 1]):
+                top = max(top, weight + rules.arc_weight[arc])
+            weight += rules.back_off_weight[state]
+            state = rules.back_off_state[state]
+        tops[start] = np.exp(top)
+    return tops
+
+
+@compiled()
+def step(
+    automaton: Automaton,
+    weight: float,
+    keys: np.ndarray,
+    factors: np.ndarray,
+    states: np.ndarray,
+    state: int,
+    label: int,
+) -> int:
+    """Place in the cache `[CACHED]` where e^(weight * log-probability) of `label` in `state` and the next state are."""
+    key = (np.int64(state) << 32) | np.int64(label)
+    place = (key * 0x9E3779B97F4A7C1) >> 40 & (CACHED - 1)
+    if keys[place] != key:
+        cost, after = advance(automaton, state, label)
+        keys[place] = key
+        factors[place] = np.exp(weight * cost) if after >= 0 else 0.0
+        states[place] = after
+    return place
+
+
+LM, NODE, RULE, AFTER = range(4)
+"""Columns of a prefix's states: of the language model, in the vocabulary (-1: an unknown word), in the rules; and the
+language model's when the word ends here."""
+ENTRY, FINISH, LEAVE, TOP = range(4)
+"""Columns of a prefix's factors: of the last token; of the word's end; of a token that makes the word unknown; the highest
+ that any next token can have."""
+
+
+class Memory(NamedTuple):
+    """Steps taken before, see `step`: of the language model and of the rules, all `[CACHED]`."""
+
+    lm_keys: np.ndarray
+    lm_factors: np.ndarray
+    lm_states: np.ndarray
+    rule_keys: np.ndarray
+    rule_factors: np.ndarray
+    rule_states: np.ndarray
+
+
+@njit(nogil=True)
+def new_memory(none: bool) -> Memory:
+    """An empty memory, or one of no length for a search that does not need it."""
+    size = 0 if none else CACHED
+    return Memory(
+        np.full(size, -1, np.int64),
+        np.empty(size),
+        np.empty(size, np.int32),
+        np.full(size, -1, np.int64),
+        np.empty(size),
+        np.empty(size, np.int32),
+    )
+
+
+@compiled()
+def factor_of(fusion: Fusion, memory: Memory, states: np.ndarray, factors: np.ndarray, last: int, token: int) -> float:
+    """Factor of `token` after a prefix with these states `[4]`, factors `[4]` and last token (0: none)."""
+    factor = 1.0
+    if fusion.kind == WORDS:
+        node = states[NODE]
+        if token == fusion.space:
+            factor = factors[FINISH]
+        elif node >= 0:
+            child = child_of(fusion.vocabulary, node, token)
+            factor = fusion.gain[child] if child >= 0 else factors[LEAVE]
+    else:
+        if token != fusion.space and (last == fusion.space or last == 0):
+            factor = fusion.word_factor
+        if fusion.kind == TOKENS:
+            place = step(
+                fusion.lm,
+                fusion.weight,
+                memory.lm_keys,
+                memory.lm_factors,
+                memory.lm_states,
+                states[LM],
+                fusion.label[token],
+            )
+            factor *= memory.lm_factors[place]
+    if fusion.ruled and factor > 0.0:
+        place = step(fusion.rules, 1.0, memory.rule_keys, memory.rule_factors, memory.rule_states, states[RULE], token)
+        factor *= memory.rule_factors[place]
+    return factor
+
+
+@compiled()
+def begin(fusion: Fusion, memory: Memory, states: np.ndarray, factors: np.ndarray) -> None:
+    """Fill in states `[4]` and factors `[4]` of the empty prefix."""
+    states[LM], states[NODE], states[RULE] = fusion.lm.start[0], 0, fusion.rules.start[0]
+    factors[ENTRY] = 1.0
+    settle(fusion, memory, states, factors)
+
+
+@compiled()
+def enter(
+    fusion: Fusion,
+    memory: Memory,
+    before: np.ndarray,
+    factors_before: np.ndarray,
+    last: int,
+    token: int,
+    states: np.ndarray,
+    factors: np.ndarray,
+) -> None:
+    """Fill in states and factors of the prefix that `token` makes of one with those before and last token (0: none)."""
+    factors[ENTRY] = factor_of(fusion, memory, before, factors_before, last, token)
+    lm, node, rule = before[LM], before[NODE], before[RULE]
+    if fusion.ruled:
+        place = step(fusion.rules, 1.0, memory.rule_keys, memory.rule_factors, memory.rule_states, rule, token)
+        rule = memory.rule_states[place]
+    if fusion.kind == TOKENS:
+        label = fusion.label[token]
+        place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
+        lm = memory.lm_states[place]
+    elif fusion.kind == WORDS:
+        if token == fusion.space:
+            lm, node = before[AFTER], 0
+        elif node >= 0:
+            node = child_of(fusion.vocabulary, node, token)
+            if node < 0:
+                label = fusion.unknown
+                place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
+                lm = memory.lm_states[place]
+    states[LM], states[NODE], states[RULE] = lm, node, rule
+    settle(fusion, memory, states, factors)
+
+
+@compiled()
+def settle(fusion: Fusion, memory: Memory, states: np.ndarray, factors: np.ndarray) -> None:
+    """Fill in AFTER, FINISH, LEAVE and TOP from the other states of a prefix."""
+    lm, node = states[LM], states[NODE]
+    states[AFTER] = lm
+    factors[FINISH], factors[LEAVE] = 1.0, 0.0
+    top = max(1.0, fusion.word_factor)
+    if fusion.kind == WORDS and node >= 0:
+        unknown, unknown_lm = 0.0, lm
+        if fusion.unknown_factor > 0.0:
+            label = fusion.unknown
+            place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
+            unknown = memory.lm_factors[place] * fusion.unknown_factor * fusion.refund[node]
+            unknown_lm = memory.lm_states[place]
+        factors[LEAVE] = unknown * (fusion.word_factor if node == 0 else 1.0)
+        if node > 0:  # what is said of a word that ends replaces the estimate
+            factors[FINISH], states[AFTER] = unknown, unknown_lm
+            label = fusion.vocabulary.word[node]
+            if label >= 0:
+                place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
+                factors[FINISH] = memory.lm_factors[place] * fusion.refund[node]
+                states[AFTER] = memory.lm_states[place]
+            if fusion.vocabulary.child_begin[node] == fusion.vocabulary.child_begin[node + 1]:
+                top = 0.0
+        top = max(top, max(factors[FINISH], factors[LEAVE]))
+    factors[TOP] = top * fusion.rule_top[states[RULE]]
+
+
+@compiled()
+def end_weight(fusion: Fusion, states: np.ndarray, factors: np.ndarray) -> float:
+    """Natural-log weight of the end of the utterance after a prefix with these states and factors."""
+    weight = 0.0
+    if fusion.ruled:
+        weight += fusion.rules.final_weight[states[RULE]]
+    lm = states[LM]
+    if fusion.kind == WORDS:
+        if factors[FINISH] == 0.0:
+            return -np.inf
+        weight += np.log(factors[FINISH])
+        lm = states[AFTER]
+    if fusion.kind != PLAIN:
+        weight += fusion.weight * fusion.lm.final_weight[lm]
+    return weight

@@ -1,0 +1,185 @@
+"""Language model weight and word bonus for a model, found on its dev set from log-probs that are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import jiwer
+import numpy as np
+from torch import Tensor
+
+from asr.config import DecodingConfig, save_config
+from asr.data.batches import make_batches
+from asr.data.examples import Example
+from asr.data.loading import SpeechDataset, collate
+from asr.data.manifest import read_manifest
+from asr.decoding.beam import BeamOptions, BeamSearch
+from asr.decoding.greedy import greedy
+from asr.decoding.recogniser import Recogniser
+from asr.errors import ManifestError, OutputError
+from asr.lm.ngram import NgramModel
+from asr.model.checkpoint import CONFIG
+from asr.text import normalise
+
+LM_FILE = "lm.lm"
+"""Name of the language model in a model folder."""
+WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3)
+"""First grid of language model weights."""
+BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
+"""First grid of word bonuses."""
+ROUNDS = 2
+"""After the first grid, so many times the neighbours of the best at half the step are tried."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting and what it gave on dev, as fractions."""
+
+    lm_weight: float
+    word_bonus: float
+    wer: float
+    cer: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        best: the trial with the lowest WER, then CER.
+        trials: all of them, in order.
+        beam: prefixes kept.
+        greedy: (WER, CER) without language model.
+        beam_alone: (WER, CER) of beam search without language model.
+    """
+
+    best: Trial
+    trials: list[Trial]
+    beam: int
+    greedy: tuple[float, float]
+    beam_alone: tuple[float, float]
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether the language model lowers the dev WER that greedy decoding has."""
+        return self.best.wer < self.greedy[0]
+
+
+def tune(
+    recogniser: Recogniser,
+    manifest: str | Path,
+    lm: NgramModel,
+    *,
+    beam: int = 64,
+    closed: bool = False,
+    threads: int | None = None,
+    progress: Callable[[Trial], None] | None = None,
+) -> Tuned:
+    """Search weight and bonus: a grid of 6 x 5, then twice the eight neighbours of the best at half the step.
+
+    Args:
+        recogniser: of the acoustic model; its own decoding settings play no part.
+        manifest: the dev set. Not the test set: what is chosen on it flatters.
+        lm: the language model.
+        beam: prefixes kept.
+        closed: only words of the language model may come out.
+        threads: utterances decoded at the same time; None takes every core.
+        progress: called with each trial.
+
+    Raises:
+        ManifestError: no utterance has audio that can be read and a transcript.
+        ConfigError: the language model does not fit the tokens.
+    """
+    references, rows = _log_probs(recogniser, manifest)
+    tokenizer = recogniser.tokenizer
+    options = BeamOptions(beam=beam)
+
+    def measured(search: BeamSearch) -> tuple[float, float]:
+        return _rates(references, [_decoded(search, batch) for batch in rows])
+
+    def tried(weight: float, bonus: float) -> Trial:
+        chosen = replace(options, lm_weight=weight, word_bonus=bonus)
+        trial = Trial(weight, bonus, *measured(BeamSearch(tokenizer, chosen, lm=lm, closed=closed, threads=threads)))
+        trials[weight, bonus] = trial
+        if progress:
+            progress(trial)
+        return trial
+
+    trials: dict[tuple[float, float], Trial] = {}
+    for weight, bonus in product(WEIGHTS, BONUSES):
+        tried(weight, bonus)
+    step_weight, step_bonus = WEIGHTS[1] - WEIGHTS[0], BONUSES[1] - BONUSES[0]
+    for _ in range(ROUNDS):
+        step_weight, step_bonus = step_weight / 2, step_bonus / 2
+        centre = _best(trials)
+        for sign_weight, sign_bonus in product((-1, 0, 1), (-1, 0, 1)):
+            weight = round(max(0.0, centre.lm_weight + sign_weight * step_weight), 4)
+            bonus = round(centre.word_bonus + sign_bonus * step_bonus, 4)
+            if (weight, bonus) not in trials:
+                tried(weight, bonus)
+    plain = _rates(references, [[h.text for h in greedy(p, n, tokenizer)] for p, n in rows])
+    alone = measured(BeamSearch(tokenizer, options, threads=threads))
+    return Tuned(_best(trials), list(trials.values()), beam, plain, alone)
+
+
+def write_tuned(folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tuned, closed: bool) -> None:
+    """Put the language model and the settings into the model folder; from then on it decodes with them.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    settings = DecodingConfig(
+        method="beam",
+        beam=tuned.beam,
+        lm=LM_FILE,
+        lm_weight=tuned.best.lm_weight,
+        word_bonus=tuned.best.word_bonus,
+        closed=closed,
+        batch_seconds=recogniser.config.decoding.batch_seconds,
+    )
+    lm.save(folder / LM_FILE)
+    try:
+        save_config(recogniser.config.model_copy(update={"decoding": settings}), folder / CONFIG)
+    except OSError as error:
+        raise OutputError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from None
+
+
+def _best(trials: dict[tuple[float, float], Trial]) -> Trial:
+    return min(trials.values(), key=lambda trial: (trial.wer, trial.cer))
+
+
+def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str], list[tuple[Tensor, Tensor]]]:
+    """References, and batches of log-probs on the CPU with their lengths, in the same order."""
+    rules = recogniser.config.text
+    utterances = [utterance for utterance in read_manifest(manifest) if utterance.text is not None]
+    dataset = SpeechDataset([Example(utterance, []) for utterance in utterances], recogniser.sample_rate)
+    texts = {u.id: normalise(u.text or "", rules.case, rules.remove) for u in utterances}
+    references: list[str] = []
+    rows = []
+    for indices in make_batches([u.duration for u in utterances], recogniser.decoding.batch_seconds):
+        batch = collate([dataset[0, index] for index in indices])
+        if batch.ids:
+            log_probs, lengths = recogniser.log_probs(batch.waveforms, batch.lengths)
+            rows.append((log_probs.float().cpu(), lengths.cpu()))
+            references += [texts[identifier] for identifier in batch.ids]
+    if not any(references):
+        raise ManifestError(
+            f"{manifest}: no utterance with a transcript and audio that can be read; nothing to tune on"
+        )
+    return references, rows
+
+
+def _decoded(search: BeamSearch, batch: tuple[Tensor, Tensor]) -> list[str]:
+    log_probs, lengths = batch
+    return [hypotheses[0].text for hypotheses in search.decode(log_probs.numpy(), lengths.numpy())]
+
+
+def _rates(references: Sequence[str], batches: Sequence[Sequence[str]]) -> tuple[float, float]:
+    """WER and CER; utterances without a reference word are left out."""
+    texts = [text for batch in batches for text in batch]
+    pairs = [(reference, text) for reference, text in zip(references, texts, strict=True) if reference]
+    truth, found = map(list, zip(*pairs, strict=True))
+    return float(np.float64(jiwer.wer(truth, found))), float(jiwer.cer(truth, found))

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asr.audio import load_audio
+from asr.config import DecodingConfig
+from asr.data.manifest import read_manifest
+from asr.decoding.decoder import beam_settings
+from asr.decoding.recogniser import Recogniser
+from asr.errors import AsrError, ConfigError
+from asr.lm.training import train_ngram
+
+if TYPE_CHECKING:
+    from tests.conftest import Trained
+
+
+@pytest.fixture(scope="module")
+def lm(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lm") / "words.lm"
+    train_ngram([trained.train], 2).model.save(path)
+    return path
+
+
+def decoded(trained: Trained, count: int = 20, **decoding: object) -> list[str]:
+    recogniser = Recogniser.load(trained.folder, "cpu", decoding, threads=1)
+    rows = list(read_manifest(trained.test))[:count]
+    return [h.text for h in recogniser.decode([load_audio(row.audio, recogniser.sample_rate) for row in rows])]
+
+
+def test_what_only_beam_search_can_do_switches_it_on() -> None:
+    plain = DecodingConfig(batch_seconds=7)
+    assert beam_settings(plain) == plain
+    assert beam_settings(plain, beam=5).method == "beam"
+    assert beam_settings(plain, nbest=2) == DecodingConfig(method="beam", nbest=2, batch_seconds=7)
+    assert beam_settings(plain, beam=5, method="greedy").method == "greedy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"beam": 0}, r"decoding options: decoding\.beam = 0"),
+        ({"method": "greedy", "lm": "a.lm"}, "lm needs method: beam"),
+        ({"hotwords": "a", "grammar": "b"}, "exclude each other"),
+        ({"beams": 3}, r"unknown key 'decoding\.beams', did you mean 'decoding\.beam'\?"),
+    ],
+)
+def test_impossible_settings_are_explained(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        beam_settings(DecodingConfig(), **changes)
+
+
+def test_a_beam_finds_what_greedy_finds_where_the_model_is_sure(trained: Trained) -> None:
+    greedy, beam = decoded(trained), decoded(trained, beam=16)
+    assert sum(a == b for a, b in zip(greedy, beam, strict=True)) >= 17
+
+
+def test_a_closed_language_model_lets_only_its_words_out(trained: Trained, lm: Path) -> None:
+    known = {word for row in read_manifest(trained.train) for word in (row.text or "").split()}
+    found = decoded(trained, lm=str(lm), closed=True)
+    assert {word for text in found for word in text.split()} <= known
+    references = [row.text for row in read_manifest(trained.test)]
+    right = sum(a == b for a, b in zip(found, references, strict=True))
+    assert right >= sum(a == b for a, b in zip(decoded(trained), references, strict=True))
+
+
+def test_a_grammar_lets_only_its_sentences_out(trained: Trained, tmp_path: Path) -> None:
+    sentences = [row.text or "" for row in read_manifest(trained.test)][:6]
+    (tmp_path / "grammar.txt").write_text("\n".join(sentences) + "\n")
+    found = decoded(trained, 20, grammar=str(tmp_path / "grammar.txt"))
+    assert found[:6] == sentences
+    assert set(found) <= {*sentences, ""}  # nothing, where no allowed sentence is anywhere near
+
+
+def test_hot_words_come_out_when_they_weigh_enough(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "hot.txt").write_text("gab\t60\n")
+    before, after = decoded(trained), decoded(trained, hotwords=str(tmp_path / "hot.txt"))
+    assert sum(text.split().count("gab") for text in after) > sum(text.split().count("gab") for text in before)
+
+
+def test_files_of_the_model_folder_are_found_by_name(trained: Trained, lm: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(trained.folder, folder)
+    shutil.copy(lm, folder / "inside.lm")
+    assert Recogniser.load(folder, "cpu", {"lm": "inside.lm"}).decoding.lm == "inside.lm"
+    with pytest.raises(AsrError, match=r"outside\.lm"):
+        Recogniser.load(folder, "cpu", {"lm": "outside.lm"})
+
+
+def test_words_have_times_in_order_and_confidences(trained: Trained) -> None:
+    recogniser = Recogniser.load(trained.folder, "cpu", {"word_times": True, "nbest": 3}, threads=1)
+    row = next(row for row in read_manifest(trained.test) if len((row.text or "").split()) > 2)
+    (hypotheses,) = recogniser.nbest([load_audio(row.audio, recogniser.sample_rate)])
+    assert 1 <= len(hypotheses) <= 3
+    assert len({h.text for h in hypotheses}) == len(hypotheses)
+    assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+    words = hypotheses[0].words
+    times = [time for word in words for time in (word.start, word.end)]
+    assert None not in times
+    assert times == sorted(times)  # type: ignore[type-var]
+    assert 0 <= (times[0] or 0) < (times[-1] or 0) <= row.duration + 0.05
+    assert all(word.confidence is not None and 0 < word.confidence <= 1 for word in words)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jiwer
+import pytest
+
+from asr.config import load_config
+from asr.data.manifest import read_manifest, write_manifest
+from asr.decoding.recogniser import Recogniser
+from asr.errors import ManifestError
+from asr.evaluation import evaluate
+from asr.evaluation.tuning import LM_FILE, Trial, Tuned, tune, write_tuned
+from asr.lm.ngram import NgramModel
+from asr.lm.training import train_ngram
+from asr.transcription import load_model
+
+if TYPE_CHECKING:
+    from tests.conftest import Trained
+
+
+@pytest.fixture(scope="module")
+def lm(trained: Trained) -> NgramModel:
+    return train_ngram([trained.train], 2).model
+
+
+@pytest.fixture(scope="module")
+def tuned(trained: Trained, lm: NgramModel) -> Tuned:
+    return tune(Recogniser.load(trained.folder, "cpu"), trained.dev, lm, beam=8, threads=1)
+
+
+def test_the_best_trial_is_the_one_with_the_lowest_error_rates(tuned: Tuned) -> None:
+    assert tuned.best in tuned.trials
+    assert (tuned.best.wer, tuned.best.cer) == min((trial.wer, trial.cer) for trial in tuned.trials)
+    settings = [(trial.lm_weight, trial.word_bonus) for trial in tuned.trials]
+    assert len(set(settings)) == len(settings) >= 30
+    assert min(weight for weight, _ in settings) >= 0
+
+
+def test_error_rates_are_those_of_evaluation(tuned: Tuned, trained: Trained, lm: NgramModel, tmp_path: Path) -> None:
+    plain = evaluate(Recogniser.load(trained.folder, "cpu"), trained.dev)
+    assert tuned.greedy == pytest.approx((plain.wer, plain.score.cer))
+    folder = tmp_path / "model"
+    shutil.copytree(trained.folder, folder)
+    write_tuned(folder, Recogniser.load(folder, "cpu"), lm, tuned, closed=False)
+    model = load_model(folder, device="cpu")
+    assert (model.decoding.method, model.decoding.lm) == ("beam", LM_FILE)
+    assert (model.decoding.lm_weight, model.decoding.word_bonus) == (tuned.best.lm_weight, tuned.best.word_bonus)
+    found = evaluate(model, trained.dev)
+    assert (found.wer, found.score.cer) == pytest.approx((tuned.best.wer, tuned.best.cer))
+    texts = {row.id: row.text or "" for row in read_manifest(trained.dev)}
+    references = [texts[key] for key in found.hypotheses]
+    hypotheses = [hypothesis.text for hypothesis in found.hypotheses.values()]
+    assert jiwer.wer(references, hypotheses) == pytest.approx(tuned.best.wer)
+    before = load_config(trained.folder / "config.yaml")
+    assert load_config(folder / "config.yaml").model_copy(update={"decoding": before.decoding}) == before
+
+
+def test_a_language_model_that_does_not_help_is_not_worthwhile() -> None:
+    trial = Trial(0.5, 0.0, 0.1, 0.05)
+    assert not Tuned(trial, [trial], 8, (0.1, 0.04), (0.1, 0.04)).worthwhile
+    assert Tuned(trial, [trial], 8, (0.11, 0.04), (0.1, 0.04)).worthwhile
+
+
+def test_a_dev_set_without_transcripts_is_an_error(trained: Trained, lm: NgramModel, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    write_manifest(tmp_path / "dev.jsonl", (replace(row, text=None) for row in read_manifest(trained.dev)))
+    with pytest.raises(ManifestError, match="nothing to tune on"):
+        tune(Recogniser.load(trained.folder, "cpu"), tmp_path / "dev.jsonl", lm, beam=4, threads=1)
