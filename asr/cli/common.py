@@ -30,6 +30,12 @@ Hotwords = Annotated[
 Grammar = Annotated[
     Path | None, typer.Option("--grammar", help="File of the only sentences that may come out, one a line.")
 ]
+LexiconFile = Annotated[
+    Path | None, typer.Option("--lexicon", help="File of the only words that may come out, one a line.")
+]
+Rescore = Annotated[
+    Path | None, typer.Option("--rescore", help="Folder of an LSTM language model that reorders the 50 best texts.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of text.")]
 
 

@@ -14,8 +14,10 @@ from asr.cli.common import (
     Grammar,
     Hotwords,
     Json,
+    LexiconFile,
     Lm,
     LmWeight,
+    Rescore,
     Threads,
     WordBonus,
     decoding_options,
@@ -40,6 +42,8 @@ def command(
     word_bonus: WordBonus = None,
     hotwords: Hotwords = None,
     grammar: Grammar = None,
+    lexicon: LexiconFile = None,
+    rescore: Rescore = None,
     confidence: Annotated[
         bool,
         typer.Option("--confidence", help="Also measure confidences (ECE, NCE), with --output in reliability.png."),
@@ -60,7 +64,14 @@ def command(
     from asr.transcription import load_model
 
     decoding = decoding_options(
-        beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus, hotwords=hotwords, grammar=grammar
+        beam=beam,
+        lm=lm,
+        lm_weight=lm_weight,
+        word_bonus=word_bonus,
+        hotwords=hotwords,
+        grammar=grammar,
+        lexicon=lexicon,
+        rescore=rescore,
     )
     recogniser = load_model(model, device=device, decoding=decoding, threads=threads)
     with Progress(console=error_console(), transient=True, disable=json) as bar:

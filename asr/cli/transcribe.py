@@ -15,8 +15,10 @@ from asr.cli.common import (
     Device,
     Grammar,
     Hotwords,
+    LexiconFile,
     Lm,
     LmWeight,
+    Rescore,
     Threads,
     WordBonus,
     decoding_options,
@@ -47,6 +49,8 @@ def command(
     word_bonus: WordBonus = None,
     hotwords: Hotwords = None,
     grammar: Grammar = None,
+    lexicon: LexiconFile = None,
+    rescore: Rescore = None,
     nbest: Annotated[int | None, typer.Option(min=1, help="Texts for each segment, in the json.")] = None,
     word_times: Annotated[
         bool, typer.Option("--word-times", help="Start, end and confidence of each word, in the json.")
@@ -66,6 +70,8 @@ def command(
         word_bonus=word_bonus,
         hotwords=hotwords,
         grammar=grammar,
+        lexicon=lexicon,
+        rescore=rescore,
         nbest=nbest,
         word_times=word_times or None,
     )

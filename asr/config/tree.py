@@ -154,6 +154,12 @@ class DecodingConfig(Section):
     """File of the only sentences, or words, that may come out, a line each."""
     grammar_of: Literal["sentences", "words"] = "sentences"
     """Whether a line of the grammar is a whole sentence, or a word of which sentences are made."""
+    lexicon: str | None = None
+    """File of the only words that may come out, a line each: `word` or, CMUdict style, `word TOKEN TOKEN ...`."""
+    rescore: str | None = None
+    """Folder of an LSTM language model that reorders the 50 best texts of the beam search."""
+    rescore_weight: float = Field(0.4, ge=0)
+    """Factor of its log-probability."""
     blank_skip: float | None = Field(None, ge=0.5, le=1)
     """Frames whose blank is likelier than this are taken for silence: faster, and not exact."""
     nbest: int = Field(1, ge=1, le=1000)
@@ -165,11 +171,13 @@ class DecodingConfig(Section):
 
     @model_validator(mode="after")
     def _check_method(self) -> DecodingConfig:
-        wanted = [name for name in ("lm", "hotwords", "grammar") if getattr(self, name) is not None]
+        names = ("lm", "hotwords", "grammar", "lexicon", "rescore")
+        wanted = [name for name in names if getattr(self, name) is not None]
         if self.method == "greedy" and wanted:
             raise ValueError(f"{wanted[0]} needs method: beam")
-        if self.hotwords is not None and self.grammar is not None:
-            raise ValueError("hotwords and grammar exclude each other: a grammar leaves no choice to favour")
+        rules = [name for name in ("hotwords", "grammar", "lexicon") if getattr(self, name) is not None]
+        if len(rules) > 1:
+            raise ValueError(f"{' and '.join(rules)} exclude each other; give one of them")
         return self
 
 

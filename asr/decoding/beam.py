@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.beam_kernel import Limits, search, trace
+from asr.decoding.beam_kernel import Limits, search
 from asr.decoding.fusion import fuse
 from asr.decoding.hypothesis import Hypothesis, Word
 from asr.errors import AsrError, ConfigError
@@ -140,25 +140,26 @@ class BeamSearch:
             return list(pool.map(self._decode, range(batch), rows))
 
     def _decode(self, index: int, log_probs: np.ndarray) -> list[Hypothesis]:
-        bad, tree, factor, prefixes, scores, endings = search(log_probs, self._limits, self._fusion)
+        nbest = self.options.nbest
+        # Sequences that differ in spaces alone are one text, and so more than `nbest` may be needed.
+        bad, found = search(log_probs, self._limits, self._fusion, 1 if nbest == 1 else self.options.beam)
         if bad >= 0:
             total = float(np.exp(log_probs[bad].astype(np.float64)).sum())
             raise DecodingError(
                 f"utterance {index} of the batch, frame {bad}: probabilities sum to {total:g}, not 1; "
                 "give the natural logarithm of a softmax, without NaN"
             )
-        hypotheses: list[Hypothesis] = []
-        texts = set()
-        for place in np.argsort(-scores, kind="stable").tolist():
-            score, ending = float(scores[place]), float(endings[place])
-            if score == -math.inf or len(hypotheses) == self.options.nbest:
-                break
-            tokens, frames, added = trace(tree, factor, prefixes[place])
-            text = self.tokenizer.decode(tokens.tolist())
-            if text not in texts:
-                texts.add(text)
+        tokens, frames = found.tokens.tolist(), found.frames.tolist()
+        hypotheses: dict[str, Hypothesis] = {}
+        begin = 0
+        for end, score, acoustic in zip(
+            found.ends.tolist(), found.score.tolist(), found.acoustic.tolist(), strict=True
+        ):
+            text = self.tokenizer.decode(tokens[begin:end])
+            if text not in hypotheses:
                 words = [Word(word) for word in text.split()]
-                hypotheses.append(
-                    Hypothesis(tokens.tolist(), text, score, frames.tolist(), words, score - added - ending)
-                )
-        return hypotheses or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]
+                hypotheses[text] = Hypothesis(tokens[begin:end], text, score, frames[begin:end], words, acoustic)
+                if len(hypotheses) == nbest:
+                    break
+            begin = end
+        return list(hypotheses.values()) or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]

@@ -13,15 +13,22 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from asr.decoding.fusion import ENTRY, PLAIN, TOP, Fusion, Memory, begin, end_weight, enter, factor_of, new_memory
+from asr.decoding.fusion import PLAIN, Fusion, Memory, begin, end_weight, enter, factor_of, new_memory
+from asr.decoding.prefixes import (
+    ACTIVE,
+    FOLDED,
+    FRAME,
+    NOTHING,
+    PREFIXES,
+    ROOT,
+    Beam,
+    Tree,
+    longer_tree,
+    new_beam,
+    new_tree,
+)
 from asr.decoding.pruning import choose_tokens, compiled, cut, exponentiate, total
 
-PARENT, TOKEN, CHILD, SIBLING, PLACE, FRAME = range(6)
-"""Columns of the prefix tree: links, place in the beam (-1: not in it), frame in which the token mostly came."""
-NOTHING, ROOT = 0, 1
-"""The first two prefixes: what the empty one is a child of, and the empty one."""
-ACTIVE, PREFIXES, AT, FOLDED = range(4)
-"""Places of the counts: prefixes in the beam and in the tree, the next frame, whether the last one was skipped."""
 BLOCK = 4096
 """Probabilities worked out at a time, so that they stay in the fastest cache."""
 
@@ -36,58 +43,18 @@ class Limits(NamedTuple):
     skip: float
 
 
-class Tree(NamedTuple):
-    """Prefixes: int32 `[prefixes, 6]`; without fusion of no length: states int32 and factors float64 `[prefixes, 4]`."""
-
-    links: np.ndarray
-    states: np.ndarray
-    factors: np.ndarray
-
-
-class Beam(NamedTuple):
-    """The prefixes of the beam by place, all `[beam]`, and the candidates of a frame.
+class Room(NamedTuple):
+    """Room for a frame's work.
 
     Attributes:
-        prefix: place in the tree.
-        parent: that of the prefix without its last token.
-        last: the last token, the blank for the empty prefix.
-        blank: probability of the alignments that end in a blank, scaled by e^-`scale`.
-        other: of those that end in the last token.
-        whole: their sum.
-        next_blank: `blank` after the frame.
-        next_other: `other` after the frame.
-        entry: factor of the last token.
-        top: the highest factor that a next token can have.
-        there: bits `[beam * tokens / 64]`, which chosen tokens lead to a prefix of the beam.
-        score: first the prefixes of the beam after a frame, then those opened.
-        bits: `score` as integers.
-        opened_from: place in the tree of what was opened from.
-        opened_by: the token that opened.
-        counts: int64 `[4]`, see `ACTIVE`.
-        scale: float64 `[1]`.
+        probability: float64 `[frames * tokens]`, of a block of frames.
+        power: float64, as long.
+        bits: `power` as int64.
+        chosen: uint32 `[tokens]`, the tokens that may open prefixes, likeliest first.
+        rank: uint32 `[tokens]`, 1 for the first of `chosen` and so on, 0 for a token that is not among them.
+        ends: int64 `[2]`, see `cut`.
+        limits: `ends` as float64.
     """
-
-    prefix: np.ndarray
-    parent: np.ndarray
-    last: np.ndarray
-    blank: np.ndarray
-    other: np.ndarray
-    whole: np.ndarray
-    next_blank: np.ndarray
-    next_other: np.ndarray
-    entry: np.ndarray
-    top: np.ndarray
-    there: np.ndarray
-    score: np.ndarray
-    bits: np.ndarray
-    opened_from: np.ndarray
-    opened_by: np.ndarray
-    counts: np.ndarray
-    scale: np.ndarray
-
-
-class Frames(NamedTuple):
-    """Room for the frames: their probabilities `[BLOCK]`, tokens chosen and their ranks, -1: not chosen, `[tokens]`."""
 
     probability: np.ndarray
     power: np.ndarray
@@ -95,92 +62,77 @@ class Frames(NamedTuple):
     chosen: np.ndarray
     rank: np.ndarray
     ends: np.ndarray
+    limits: np.ndarray
 
 
-@njit(nogil=True)
-def new_beam(limits: Limits, tokens: int) -> Beam:
-    """Room for a search, with the empty prefix in the beam."""
-    beam = limits.beam
-    room = beam * (1 + min(limits.tokens, tokens - 1))
-    score = np.empty(room)
-    counts = np.zeros(4, np.int64)
-    counts[ACTIVE], counts[PREFIXES] = 1, 2
-    return Beam(
-        np.full(beam, ROOT, np.int32),
-        np.full(beam, NOTHING, np.int32),
-        np.zeros(beam, np.int32),
-        np.ones(beam),
-        np.zeros(beam),
-        np.empty(beam),
-        np.empty(beam),
-        np.empty(beam),
-        np.ones(beam),
-        np.ones(beam),
-        np.empty(beam * ((tokens + 63) >> 6), np.uint64),
-        score,
-        score.view(np.int64),
-        np.empty(room, np.int32),
-        np.empty(room, np.int32),
-        counts,
-        np.zeros(1),
-    )
+class Found(NamedTuple):
+    """What a search found, best first: `score`, its acoustic part and the end of tokens and frames of each sequence."""
 
-
-@njit(nogil=True)
-def longer(array: np.ndarray) -> np.ndarray:
-    """The rows of `[rows, columns]` in an array of twice the length."""
-    grown = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
-    grown[: array.shape[0]] = array
-    return grown
+    score: np.ndarray
+    acoustic: np.ndarray
+    ends: np.ndarray
+    tokens: np.ndarray
+    frames: np.ndarray
 
 
 @njit(cache=True, nogil=True)
-def search(
-    log_probs: np.ndarray, limits: Limits, fusion: Fusion
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Search `log_probs` `[frames, tokens]`.
+def search(log_probs: np.ndarray, limits: Limits, fusion: Fusion, most: int) -> tuple[int, Found]:
+    """The `most` best sequences for `log_probs` `[frames, tokens]`, as many as there are.
 
     Returns:
-        the first frame whose probabilities do not sum to 1, -1 where all do; the tree's links and factors; and of the
-        prefixes that are left: their places in the tree, log-probabilities, and weights of the utterance's end.
+        the first frame whose probabilities do not sum to 1, -1 where all do; and what was found.
     """
     frames, tokens = log_probs.shape
     plain = fusion.kind == PLAIN and not fusion.ruled and fusion.word_factor == 1.0
-    beam, memory = new_beam(limits, tokens), new_memory(plain)
-    size = 4 * limits.beam + 1024
-    fused = 0 if plain else size
-    tree = Tree(np.full((size, 6), -1, np.int32), np.zeros((fused, 4), np.int32), np.ones((fused, 4)))
-    tree.links[ROOT, PARENT], tree.links[ROOT, TOKEN], tree.links[ROOT, PLACE] = NOTHING, 0, 0
+    memory, beam = new_memory(plain), new_beam(limits.beam, min(limits.tokens, tokens - 1))
+    tree = new_tree(4 * limits.beam + 1024, limits.beam, plain)
     if not plain:
-        begin(fusion, memory, tree.states[ROOT], tree.factors[ROOT])
+        begin(fusion, memory, tree)
+        beam.top[0] = tree.top[ROOT]
     block = max(1, BLOCK // tokens) * tokens
-    power = np.empty(block)
-    room = Frames(
-        np.empty(block),
-        power,
-        power.view(np.int64),
-        np.empty(tokens, np.int32),
-        np.full(tokens, -1, np.int32),
-        np.empty(2),
-    )
+    power, ends = np.empty(block), np.empty(2)
+    chosen, rank = np.empty(tokens, np.uint32), np.zeros(tokens, np.uint32)
+    room = Room(np.empty(block), power, power.view(np.int64), chosen, rank, ends.view(np.int64), ends)
     flat = log_probs.reshape(-1)
-    while True:
-        done = run(flat, tokens, limits, fusion, plain, memory, tree, beam, room)
-        if done:
-            break
-        if plain:
-            tree = Tree(longer(tree.links), tree.states, tree.factors)
-        else:
-            tree = Tree(longer(tree.links), longer(tree.states), longer(tree.factors))
+    while not run(flat, tokens, limits, fusion, plain, memory, tree, beam, room):
+        tree = longer_tree(tree, limits.beam)
+    bad = -1 if beam.counts[FRAME] == frames or beam.counts[ACTIVE] == 0 else beam.counts[FRAME]
+    return bad, best_of(most, fusion, plain, tree, beam)
+
+
+@njit(nogil=True)
+def best_of(most: int, fusion: Fusion, plain: bool, tree: Tree, beam: Beam) -> Found:
+    """The `most` best of the beam, their ends weighed; equal ones in the order of their places."""
     active = beam.counts[ACTIVE]
-    ending = np.zeros(active)
     score = np.log(beam.blank[:active] + beam.other[:active]) + beam.scale[0]
-    if not plain:
-        for place in range(active):
-            prefix = beam.prefix[place]
-            ending[place] = end_weight(fusion, tree.states[prefix], tree.factors[prefix])
-    bad = beam.counts[AT] if beam.counts[AT] < frames and active > 0 else -1
-    return bad, tree.links, tree.factors, beam.prefix[:active], score + ending, ending
+    ending, length = np.zeros(active), np.zeros(active, np.int64)
+    for place in range(active):
+        row = beam.prefix[place]
+        if not plain:
+            ending[place] = end_weight(fusion, tree, row)
+            score[place] += ending[place]
+        while row != ROOT:
+            length[place] += 1
+            row = tree.parent[row]
+    count = min(most, np.sum(score > -np.inf))
+    order, left = np.empty(count, np.int64), score.copy()
+    for index in range(count):
+        order[index] = np.argmax(left)
+        left[order[index]] = -np.inf
+    ends = np.cumsum(length[order])
+    total_length = ends[-1] if count else 0
+    found = Found(score[order], score[order], ends, np.empty(total_length, np.int32), np.empty(total_length, np.int32))
+    for index in range(count):
+        row, before = beam.prefix[order[index]], np.iinfo(np.int32).max
+        found.acoustic[index] -= ending[order[index]]
+        for at in range(ends[index] - 1, ends[index] - 1 - length[order[index]], -1):
+            # A prefix may have come later than the longer one it is part of, when it came more than once.
+            before = min(before - 1, np.int64(tree.frame[row]))
+            found.tokens[at], found.frames[at] = tree.token[row], before
+            if not plain:
+                found.acoustic[index] -= np.log(tree.entry[row])
+            row = tree.parent[row]
+    return found
 
 
 @compiled()
@@ -193,32 +145,32 @@ def run(
     memory: Memory,
     tree: Tree,
     beam: Beam,
-    room: Frames,
+    room: Room,
 ) -> bool:
     """Take the frames of `log_probs`, flattened, that are still to do; False when the tree has no room for the next.
 
-    Stops at a frame whose probabilities do not sum to 1, and where no prefix is left.
+    Stops before a frame whose probabilities do not sum to 1, and where no prefix is left.
     """
     counts = beam.counts
-    frames = len(log_probs) // tokens
-    block = len(room.probability) // tokens
-    while counts[AT] < frames and counts[ACTIVE] > 0:
-        if counts[PREFIXES] + limits.beam > len(tree.links):
+    frames, block = len(log_probs) // tokens, len(room.probability) // tokens
+    done_until = 0
+    while counts[FRAME] < frames and counts[ACTIVE] > 0:
+        if counts[PREFIXES] + limits.beam > len(tree.parent):
             return False
-        frame = counts[AT]
-        row = log_probs[frame * tokens : (frame + 1) * tokens]
-        offset = frame % block * tokens
-        if offset == 0:
-            exponentiate(log_probs, frame * tokens, room.probability, room.power, room.bits)
-        probability = room.probability[offset : offset + tokens]
+        frame = counts[FRAME]
+        if frame >= done_until:
+            exponentiate(log_probs[frame * tokens :], room.probability, room.power, room.bits)
+            first, done_until = frame, frame + block
+        probability = room.probability[(frame - first) * tokens : (frame - first + 1) * tokens]
         if not abs(total(probability) - 1.0) <= 0.01:
             return True
+        row = log_probs[frame * tokens : (frame + 1) * tokens]
         if probability[0] > limits.skip:
             skip(beam, row[0])
         else:
             count = choose_tokens(row, limits.least, limits.tokens, room.chosen)
-            extend_beam(frame, probability, count, limits, fusion, plain, memory, tree, beam, room)
-        counts[AT] = frame + 1
+            take(frame, probability, count, limits, fusion, plain, memory, tree, beam, room)
+        counts[FRAME] = frame + 1
     return True
 
 
@@ -234,7 +186,7 @@ def skip(beam: Beam, log_prob: float) -> None:
 
 
 @compiled(forceinline=True)
-def extend_beam(
+def take(
     frame: int,
     probability: np.ndarray,
     count: int,
@@ -244,21 +196,21 @@ def extend_beam(
     memory: Memory,
     tree: Tree,
     beam: Beam,
-    room: Frames,
+    room: Room,
 ) -> None:
-    """One frame: the prefixes that stay, those that `count` chosen tokens open, and the best of both."""
-    chosen, active = room.chosen, beam.counts[ACTIVE]
-    for index in range(count):
-        room.rank[chosen[index]] = index
-    best, worst = stay(frame, probability, (count + 63) >> 6, tree, beam, room.rank)
-    for index in range(count):
-        room.rank[chosen[index]] = -1
+    """One frame: the prefixes that stay, those that the `count` chosen tokens open, and the best of both."""
+    best, worst = stay(frame, probability, count, tree, beam, room)
     # In a full beam nothing below the worst that stays can get in.
-    floor = max(best * limits.kept, worst if active == limits.beam else 0.0)
-    candidates, best = open_prefixes(floor, best, probability, count, fusion, plain, memory, tree, beam, chosen)
-    room.ends[0], room.ends[1] = best * limits.kept, best
-    ties = cut(beam.bits, candidates, limits.beam, room.ends.view(np.int64))
-    keep(frame, candidates, room.ends[0], ties, fusion, plain, memory, tree, beam)
+    floor = max(best * limits.kept, worst if beam.counts[ACTIVE] == limits.beam else 0.0)
+    if plain:
+        candidates = grow(floor, count, beam)
+    else:
+        candidates = grow_fused(floor, count, fusion, memory, tree, beam, room)
+    for index in range(beam.counts[ACTIVE], candidates):
+        best = max(best, beam.score[index])
+    room.limits[0], room.limits[1] = best * limits.kept, best
+    limit = cut(beam.bits, candidates, limits.beam, room.ends)
+    keep(frame, candidates, limit, limits.beam, fusion, plain, memory, tree, beam, room)
     beam.counts[FOLDED] = 0
     if not 1e-100 < best < 1e100 and best > 0.0:
         for place in range(beam.counts[ACTIVE]):
@@ -268,139 +220,141 @@ def extend_beam(
 
 
 @compiled(forceinline=True)
-def stay(
-    frame: int, probability: np.ndarray, width: int, tree: Tree, beam: Beam, rank: np.ndarray
-) -> tuple[float, float]:
-    """Prefixes that stay, by a blank or a repeat of their last token, and that others grow into; best and worst."""
+def stay(frame: int, probability: np.ndarray, count: int, tree: Tree, beam: Beam, room: Room) -> tuple[float, float]:
+    """Prefixes that stay, by a blank or a repeat of their last token, and that others grow into; best and worst.
+
+    Also fills `mass`, with 0 for what leads to a prefix of the beam.
+    """
     active, blank, other, whole, last = beam.counts[ACTIVE], beam.blank, beam.other, beam.whole, beam.last
-    for index in range(active * width):
-        beam.there[index] = 0
+    stride = np.uint64(len(whole))
     for place in range(active):
         whole[place] = blank[place] + other[place]
-    best, worst = 0.0, np.inf
+    for index in range(count):
+        token = room.chosen[index]
+        room.rank[token] = index + 1
+        row = beam.mass[(index + 1) * len(whole) : (index + 2) * len(whole)]
+        for place in range(active):
+            row[place] = (blank[place] if last[place] == token else whole[place]) * probability[token]
+    best, worst, blank_probability = 0.0, np.inf, probability[0]
     for place in range(active):
         token = last[place]
-        stay_blank, stay_other = whole[place] * probability[0], other[place] * probability[token]
-        origin = tree.links[beam.parent[place], PLACE]
-        if origin >= 0:
-            mass = blank[origin] if last[origin] == token else whole[origin]
-            mass *= probability[token] * beam.entry[place]
-            if mass > stay_blank + stay_other:
-                tree.links[beam.prefix[place], FRAME] = frame
-            stay_other += mass
-            if rank[token] >= 0:
-                beam.there[origin * width + (rank[token] >> 6)] |= np.uint64(1) << np.uint64(rank[token] & 63)
+        stay_blank, stay_other = whole[place] * blank_probability, other[place] * probability[token]
+        origin = tree.place[beam.parent[place]]
+        mass = blank[origin] if last[origin] == token else whole[origin]
+        mass *= probability[token] * beam.entry[place]
+        if mass > stay_blank + stay_other:
+            tree.frame[beam.prefix[place]] = frame
+        beam.mass[room.rank[token] * stride + origin] = 0.0
+        stay_other += mass
         both = stay_blank + stay_other
         beam.next_blank[place], beam.next_other[place], beam.score[place] = stay_blank, stay_other, both
         best, worst = max(best, both), min(worst, both)
+    for index in range(count):
+        room.rank[room.chosen[index]] = 0
     return best, worst
 
 
 @compiled(forceinline=True)
-def open_prefixes(
-    floor: float,
-    best: float,
-    probability: np.ndarray,
-    count: int,
-    fusion: Fusion,
-    plain: bool,
-    memory: Memory,
-    tree: Tree,
-    beam: Beam,
-    chosen: np.ndarray,
-) -> tuple[int, float]:
-    """Write prefixes above `floor` that a token opens behind those that stay; returns the candidates and the best."""
-    active, width = beam.counts[ACTIVE], (count + 63) >> 6
+def grow(floor: float, count: int, beam: Beam) -> int:
+    """Write the masses above `floor` to the scores, behind those of the prefixes that stay; returns how many in all.
+
+    Without branches: which are above is anybody's guess, and wrong guesses cost more than the work.
+    """
+    active, stride = beam.counts[ACTIVE], len(beam.whole)
+    candidates = np.uint64(active)
+    for index in range(1, count + 1):
+        row = beam.mass[index * stride : (index + 1) * stride]
+        for place in range(active):
+            beam.score[candidates] = row[place]
+            beam.opened[candidates] = index * stride + place
+            candidates += np.uint64(row[place] > floor)
+    return np.int64(candidates)
+
+
+@compiled(forceinline=True)
+def grow_fused(floor: float, count: int, fusion: Fusion, memory: Memory, tree: Tree, beam: Beam, room: Room) -> int:
+    """As `grow`, with the factors of language models and rules."""
+    active, stride = beam.counts[ACTIVE], len(beam.whole)
     candidates = active
-    for place in range(active):
-        bound = beam.whole[place] * beam.top[place]
-        for index in range(count):
-            token = chosen[index]
-            if bound * probability[token] <= floor:
-                break
-            if beam.there[place * width + (index >> 6)] >> np.uint64(index & 63) & np.uint64(1):
-                continue
-            mass = (beam.blank[place] if token == beam.last[place] else beam.whole[place]) * probability[token]
-            if not plain:
-                prefix = beam.prefix[place]
-                mass *= factor_of(fusion, memory, tree.states[prefix], tree.factors[prefix], beam.last[place], token)
-            if mass > floor:
-                beam.score[candidates] = mass
-                beam.opened_from[candidates], beam.opened_by[candidates] = beam.prefix[place], token
-                candidates += 1
-                best = max(best, mass)
-    return candidates, best
+    for index in range(1, count + 1):
+        token = room.chosen[index - 1]
+        row = beam.mass[index * stride : (index + 1) * stride]
+        for place in range(active):
+            if row[place] * beam.top[place] > floor:
+                mass = row[place] * factor_of(fusion, memory, tree, beam.prefix[place], token)
+                if mass > floor:
+                    beam.score[candidates], beam.opened[candidates] = mass, index * stride + place
+                    candidates += 1
+    return candidates
 
 
 @compiled(forceinline=True)
 def keep(
     frame: int,
     candidates: int,
-    limit: float,
-    ties: int,
+    limit: int,
+    size: int,
     fusion: Fusion,
     plain: bool,
     memory: Memory,
     tree: Tree,
     beam: Beam,
+    room: Room,
 ) -> None:
-    """Make the candidates above `limit`, and the first `ties` equal to it, the beam."""
-    links, counts = tree.links, beam.counts
-    active, kept = counts[ACTIVE], 0
-    for place in range(active):
-        prefix = beam.prefix[place]
-        if beam.score[place] > limit or (ties > 0 and beam.score[place] == limit):
-            ties -= beam.score[place] == limit
-            beam.prefix[kept], beam.parent[kept], beam.last[kept] = prefix, beam.parent[place], beam.last[place]
-            beam.blank[kept], beam.other[kept] = beam.next_blank[place], beam.next_other[place]
-            beam.entry[kept], beam.top[kept] = beam.entry[place], beam.top[place]
-            links[prefix, PLACE] = kept
-            kept += 1
-        else:
-            links[prefix, PLACE] = -1
+    """Make the candidates above `limit`, bits of a score, the beam. Prefixes that stay keep their places."""
+    active, stride = beam.counts[ACTIVE], len(beam.whole)
+    entering = np.uint64(active)
     for index in range(active, candidates):
-        if beam.score[index] < limit or (ties <= 0 and beam.score[index] == limit):
-            continue
-        ties -= beam.score[index] == limit
-        above, token = beam.opened_from[index], beam.opened_by[index]
-        child = links[above, CHILD]
-        while child >= 0 and links[child, TOKEN] != token:
-            child = links[child, SIBLING]
-        if child < 0:
-            child = counts[PREFIXES]
-            counts[PREFIXES] += 1
-            links[child, PARENT], links[child, TOKEN], links[child, CHILD] = above, token, -1
-            links[child, SIBLING] = links[above, CHILD]
-            links[above, CHILD] = child
-            if not plain:
-                enter(
-                    fusion, memory, tree.states[above], tree.factors[above], links[above, TOKEN], token,
-                    tree.states[child], tree.factors[child],
-                )  # fmt: skip
-        links[child, PLACE], links[child, FRAME] = kept, frame
-        beam.prefix[kept], beam.parent[kept], beam.last[kept] = child, above, token
-        beam.blank[kept], beam.other[kept] = 0.0, beam.score[index]
+        opened, score = beam.opened[index], beam.score[index]
+        beam.opened[entering], beam.score[entering] = opened, score
+        entering += np.uint64(beam.bits[index] > limit)
+    for index in range(active, np.int64(entering)):
+        row, place = beam.opened[index] // np.uint32(stride), beam.opened[index] % np.uint32(stride)
+        token = room.chosen[row - np.uint32(1)]
+        beam.opened[index] = find_or_add(beam.prefix[place], token, fusion, plain, memory, tree, beam)
+    holes = np.uint64(0)
+    for place in range(active):
+        beam.blank[place], beam.other[place] = beam.next_blank[place], beam.next_other[place]
+    for place in range(active):
+        beam.hole[holes] = place
+        holes += np.uint64(beam.bits[place] <= limit)
+    free = np.int64(holes)
+    for index in range(free):
+        tree.place[beam.prefix[beam.hole[index]]] = size
+    filled = 0
+    for index in range(active, np.int64(entering)):
+        child = beam.opened[index]
+        place = np.int64(beam.hole[filled]) if filled < free else active
+        active += filled >= free
+        filled += filled < free
+        tree.place[child], tree.frame[child] = place, frame
+        beam.prefix[place], beam.parent[place], beam.last[place] = child, tree.parent[child], tree.token[child]
+        beam.blank[place], beam.other[place] = 0.0, beam.score[index]
         if not plain:
-            beam.entry[kept], beam.top[kept] = tree.factors[child, ENTRY], tree.factors[child, TOP]
-        kept += 1
-    counts[ACTIVE] = kept
+            beam.entry[place], beam.top[place] = tree.entry[child], tree.top[child]
+    for index in range(free - 1, filled - 1, -1):  # the last of the beam fill the holes that are left
+        place, active = np.int64(beam.hole[index]), active - 1
+        if place != active:
+            beam.prefix[place], beam.parent[place] = beam.prefix[active], beam.parent[active]
+            beam.last[place] = beam.last[active]
+            beam.blank[place], beam.other[place] = beam.blank[active], beam.other[active]
+            beam.entry[place], beam.top[place] = beam.entry[active], beam.top[active]
+            tree.place[beam.prefix[place]] = place
+    beam.counts[ACTIVE] = active
 
 
-@njit(cache=True, nogil=True)
-def trace(tree: np.ndarray, factors: np.ndarray, prefix: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Tokens of a prefix, rising frames for them, and the sum of the logarithms of its factors."""
-    length, place, added = 0, prefix, 0.0
-    while place != ROOT:
-        length += 1
-        place = tree[place, PARENT]
-    tokens, frames = np.empty(length, np.int32), np.empty(length, np.int32)
-    limit = np.iinfo(np.int32).max
-    for index in range(length - 1, -1, -1):
-        tokens[index] = tree[prefix, TOKEN]
-        # A prefix may have come later than the longer one it is part of, when it came more than once.
-        limit = min(limit - 1, tree[prefix, FRAME])
-        frames[index] = limit
-        if len(factors):
-            added += np.log(factors[prefix, ENTRY])
-        prefix = tree[prefix, PARENT]
-    return tokens, frames, added
+@compiled(forceinline=True)
+def find_or_add(prefix: int, token: int, fusion: Fusion, plain: bool, memory: Memory, tree: Tree, beam: Beam) -> int:
+    """The prefix that has `token` after `prefix`, made where the tree does not have it."""
+    child = tree.child[prefix]
+    while child != NOTHING and tree.token[child] != token:
+        child = tree.sibling[child]
+    if child == NOTHING:
+        child = np.uint32(beam.counts[PREFIXES])
+        beam.counts[PREFIXES] += 1
+        tree.parent[child], tree.token[child], tree.child[child] = prefix, token, NOTHING
+        tree.sibling[child] = tree.child[prefix]
+        tree.child[prefix] = child
+        if not plain:
+            enter(fusion, memory, tree, prefix, child)
+    return child

@@ -11,13 +11,17 @@ from torch import Tensor
 from asr.config import Config, DecodingConfig
 from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.rescoring import rescore
 from asr.text import Tokenizer
 
 if TYPE_CHECKING:
     from asr.decoding.beam import BeamSearch
 
-GRAMMAR_PRUNE, GRAMMAR_TOKEN_MIN = 60.0, -30.0
-"""A grammar may allow only what the model finds unlikely: usual pruning would lose every path that can end well."""
+PRUNING = {"grammar": (60.0, -30.0), "lexicon": (25.0, -15.0)}
+"""`prune` and `token_min_log_prob` where rules may allow only what the model finds unlikely: usual pruning would lose
+every path that can end well."""
+RESCORED = 50
+"""Texts that a second pass reorders."""
 
 
 class Decoder:
@@ -35,22 +39,34 @@ class Decoder:
 
     def __init__(self, tokenizer: Tokenizer, config: Config, folder: Path | None = None, threads: int | None = None):
         self.tokenizer, self.settings, self.folder = tokenizer, config.decoding, folder
-        self._search = None if config.decoding.method == "greedy" else self._beam_search(config, threads)
+        self._search = None if self.settings.method == "greedy" else self._beam_search(config, threads)
+        self._second = None
+        if self.settings.rescore is not None:
+            from asr.lm.lstm import LstmLanguageModel
+
+            self._second = LstmLanguageModel.load(self._file(self.settings.rescore), tokenizer=tokenizer)
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
         """N-best lists, best first, of `log_probs` `[batch, frames, tokens]` with `lengths` `[batch]`."""
         if self._search is None:
             return [[hypothesis] for hypothesis in greedy(log_probs, lengths, self.tokenizer)]
-        return self._search.decode(log_probs.float().cpu().numpy(), lengths.cpu().numpy())
+        found = self._search.decode(log_probs.float().cpu().numpy(), lengths.cpu().numpy())
+        if self._second is not None:
+            weight = self.settings.rescore_weight
+            found = [rescore(hypotheses, self._second.score, weight)[: self.settings.nbest] for hypotheses in found]
+        return found
 
     def _beam_search(self, config: Config, threads: int | None) -> BeamSearch:
         from asr.decoding.beam import BeamOptions, BeamSearch  # numba, which greedy decoding does without
         from asr.decoding.grammar import grammar
         from asr.decoding.hotwords import hotwords
+        from asr.decoding.lexicon import Lexicon
         from asr.lm.ngram import NgramModel
 
         settings, rules = config.decoding, None
-        if settings.grammar is not None:
+        if settings.lexicon is not None:
+            rules = Lexicon.load(self._file(settings.lexicon), self.tokenizer).automaton(self.tokenizer)
+        elif settings.grammar is not None:
             rules = grammar(self._file(settings.grammar), self.tokenizer, settings.grammar_of, config.text)
         elif settings.hotwords is not None:
             rules = hotwords(self._file(settings.hotwords), self.tokenizer, config.text)
@@ -60,10 +76,11 @@ class Decoder:
             lm_weight=settings.lm_weight,
             word_bonus=settings.word_bonus,
             unknown_penalty=settings.unknown_penalty,
-            nbest=settings.nbest,
+            nbest=max(settings.nbest, RESCORED) if settings.rescore is not None else settings.nbest,
         )
-        if settings.grammar is not None:
-            options = replace(options, prune=GRAMMAR_PRUNE, token_min_log_prob=GRAMMAR_TOKEN_MIN)
+        for rule, (prune, token_min) in PRUNING.items():
+            if getattr(settings, rule) is not None:
+                options = replace(options, prune=prune, token_min_log_prob=token_min)
         lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
         return BeamSearch(
             self.tokenizer, options, lm=lm, token_automaton=rules, closed=settings.closed, threads=threads
@@ -71,7 +88,7 @@ class Decoder:
 
     def _file(self, name: str) -> Path:
         """The file of that name in the model folder, or else as the path stands."""
-        if self.folder is not None and (self.folder / name).is_file():
+        if self.folder is not None and (self.folder / name).exists():
             return self.folder / name
         return Path(name)
 
@@ -84,6 +101,7 @@ def beam_settings(settings: DecodingConfig, **changes: object) -> DecodingConfig
     """
     from asr.config import parse_config
 
-    if any(changes.get(key) is not None for key in ("beam", "lm", "hotwords", "grammar", "nbest")):
+    beam_alone = ("beam", "lm", "hotwords", "grammar", "lexicon", "rescore", "nbest")
+    if any(changes.get(key) is not None for key in beam_alone):
         changes.setdefault("method", "beam")
     return parse_config({"decoding": settings.model_dump() | changes}, "decoding options").decoding

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from asr.decoding.prefixes import ROOT, Tree
 from asr.decoding.pruning import compiled
 from asr.decoding.vocabulary import Vocabulary, build_vocabulary, child_of, no_vocabulary
 from asr.errors import ConfigError
@@ -180,14 +181,6 @@ def step(
     return place
 
 
-LM, NODE, RULE, AFTER = range(4)
-"""Columns of a prefix's states: of the language model, in the vocabulary (-1: an unknown word), in the rules; and the
-language model's when the word ends here."""
-ENTRY, FINISH, LEAVE, TOP = range(4)
-"""Columns of a prefix's factors: of the last token; of the word's end; of a token that makes the word unknown; the highest
- that any next token can have."""
-
-
 class Memory(NamedTuple):
     """Steps taken before, see `step`: of the language model and of the rules, all `[CACHED]`."""
 
@@ -214,118 +207,107 @@ def new_memory(none: bool) -> Memory:
 
 
 @compiled()
-def factor_of(fusion: Fusion, memory: Memory, states: np.ndarray, factors: np.ndarray, last: int, token: int) -> float:
-    """Factor of `token` after a prefix with these states `[4]`, factors `[4]` and last token (0: none)."""
+def factor_of(fusion: Fusion, memory: Memory, tree: Tree, prefix: int, token: int) -> float:
+    """Factor of `token` after a prefix."""
     factor = 1.0
     if fusion.kind == WORDS:
-        node = states[NODE]
+        node = tree.node[prefix]
         if token == fusion.space:
-            factor = factors[FINISH]
+            factor = tree.finish[prefix]
         elif node >= 0:
             child = child_of(fusion.vocabulary, node, token)
-            factor = fusion.gain[child] if child >= 0 else factors[LEAVE]
+            factor = fusion.gain[child] if child >= 0 else tree.leave[prefix]
     else:
+        last = tree.token[prefix]
         if token != fusion.space and (last == fusion.space or last == 0):
             factor = fusion.word_factor
         if fusion.kind == TOKENS:
-            place = step(
-                fusion.lm,
-                fusion.weight,
-                memory.lm_keys,
-                memory.lm_factors,
-                memory.lm_states,
-                states[LM],
-                fusion.label[token],
-            )
+            place = lm_step(fusion, memory, tree.lm[prefix], fusion.label[token])
             factor *= memory.lm_factors[place]
     if fusion.ruled and factor > 0.0:
-        place = step(fusion.rules, 1.0, memory.rule_keys, memory.rule_factors, memory.rule_states, states[RULE], token)
+        place = rule_step(fusion, memory, tree.rule[prefix], token)
         factor *= memory.rule_factors[place]
     return factor
 
 
 @compiled()
-def begin(fusion: Fusion, memory: Memory, states: np.ndarray, factors: np.ndarray) -> None:
-    """Fill in states `[4]` and factors `[4]` of the empty prefix."""
-    states[LM], states[NODE], states[RULE] = fusion.lm.start[0], 0, fusion.rules.start[0]
-    factors[ENTRY] = 1.0
-    settle(fusion, memory, states, factors)
+def lm_step(fusion: Fusion, memory: Memory, state: int, label: int) -> int:
+    """Place in the memory of a step of the language model."""
+    return step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, state, label)
 
 
 @compiled()
-def enter(
-    fusion: Fusion,
-    memory: Memory,
-    before: np.ndarray,
-    factors_before: np.ndarray,
-    last: int,
-    token: int,
-    states: np.ndarray,
-    factors: np.ndarray,
-) -> None:
-    """Fill in states and factors of the prefix that `token` makes of one with those before and last token (0: none)."""
-    factors[ENTRY] = factor_of(fusion, memory, before, factors_before, last, token)
-    lm, node, rule = before[LM], before[NODE], before[RULE]
+def rule_step(fusion: Fusion, memory: Memory, state: int, token: int) -> int:
+    """Place in the memory of a step of the rules."""
+    return step(fusion.rules, 1.0, memory.rule_keys, memory.rule_factors, memory.rule_states, state, token)
+
+
+@compiled()
+def begin(fusion: Fusion, memory: Memory, tree: Tree) -> None:
+    """Fill in the empty prefix."""
+    tree.lm[ROOT], tree.node[ROOT], tree.rule[ROOT] = fusion.lm.start[0], 0, fusion.rules.start[0]
+    settle(fusion, memory, tree, ROOT)
+
+
+@compiled()
+def enter(fusion: Fusion, memory: Memory, tree: Tree, parent: int, prefix: int) -> None:
+    """Fill in a prefix from its parent and last token."""
+    token = tree.token[prefix]
+    tree.entry[prefix] = factor_of(fusion, memory, tree, parent, token)
+    lm, node, rule = tree.lm[parent], tree.node[parent], tree.rule[parent]
     if fusion.ruled:
-        place = step(fusion.rules, 1.0, memory.rule_keys, memory.rule_factors, memory.rule_states, rule, token)
-        rule = memory.rule_states[place]
+        rule = memory.rule_states[rule_step(fusion, memory, rule, token)]
     if fusion.kind == TOKENS:
-        label = fusion.label[token]
-        place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
-        lm = memory.lm_states[place]
+        lm = memory.lm_states[lm_step(fusion, memory, lm, fusion.label[token])]
     elif fusion.kind == WORDS:
         if token == fusion.space:
-            lm, node = before[AFTER], 0
+            lm, node = tree.after[parent], 0
         elif node >= 0:
             node = child_of(fusion.vocabulary, node, token)
             if node < 0:
-                label = fusion.unknown
-                place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
-                lm = memory.lm_states[place]
-    states[LM], states[NODE], states[RULE] = lm, node, rule
-    settle(fusion, memory, states, factors)
+                lm = memory.lm_states[lm_step(fusion, memory, lm, fusion.unknown)]
+    tree.lm[prefix], tree.node[prefix], tree.rule[prefix] = lm, node, rule
+    settle(fusion, memory, tree, prefix)
 
 
 @compiled()
-def settle(fusion: Fusion, memory: Memory, states: np.ndarray, factors: np.ndarray) -> None:
-    """Fill in AFTER, FINISH, LEAVE and TOP from the other states of a prefix."""
-    lm, node = states[LM], states[NODE]
-    states[AFTER] = lm
-    factors[FINISH], factors[LEAVE] = 1.0, 0.0
+def settle(fusion: Fusion, memory: Memory, tree: Tree, prefix: int) -> None:
+    """Fill in what follows from a prefix's states."""
+    lm, node = tree.lm[prefix], tree.node[prefix]
+    after, finish, leave = lm, 1.0, 0.0
     top = max(1.0, fusion.word_factor)
     if fusion.kind == WORDS and node >= 0:
         unknown, unknown_lm = 0.0, lm
         if fusion.unknown_factor > 0.0:
-            label = fusion.unknown
-            place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
+            place = lm_step(fusion, memory, lm, fusion.unknown)
             unknown = memory.lm_factors[place] * fusion.unknown_factor * fusion.refund[node]
             unknown_lm = memory.lm_states[place]
-        factors[LEAVE] = unknown * (fusion.word_factor if node == 0 else 1.0)
+        leave = unknown * (fusion.word_factor if node == 0 else 1.0)
         if node > 0:  # what is said of a word that ends replaces the estimate
-            factors[FINISH], states[AFTER] = unknown, unknown_lm
-            label = fusion.vocabulary.word[node]
-            if label >= 0:
-                place = step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, lm, label)
-                factors[FINISH] = memory.lm_factors[place] * fusion.refund[node]
-                states[AFTER] = memory.lm_states[place]
+            finish, after = unknown, unknown_lm
+            word = fusion.vocabulary.word[node]
+            if word >= 0:
+                place = lm_step(fusion, memory, lm, word)
+                finish, after = memory.lm_factors[place] * fusion.refund[node], memory.lm_states[place]
             if fusion.vocabulary.child_begin[node] == fusion.vocabulary.child_begin[node + 1]:
                 top = 0.0
-        top = max(top, max(factors[FINISH], factors[LEAVE]))
-    factors[TOP] = top * fusion.rule_top[states[RULE]]
+        top = max(top, max(finish, leave))
+    tree.after[prefix], tree.finish[prefix], tree.leave[prefix] = after, finish, leave
+    tree.top[prefix] = top * fusion.rule_top[tree.rule[prefix]]
 
 
 @compiled()
-def end_weight(fusion: Fusion, states: np.ndarray, factors: np.ndarray) -> float:
-    """Natural-log weight of the end of the utterance after a prefix with these states and factors."""
+def end_weight(fusion: Fusion, tree: Tree, prefix: int) -> float:
+    """Natural-log weight of the utterance's end after a prefix."""
     weight = 0.0
     if fusion.ruled:
-        weight += fusion.rules.final_weight[states[RULE]]
-    lm = states[LM]
+        weight += fusion.rules.final_weight[tree.rule[prefix]]
+    lm = tree.lm[prefix]
     if fusion.kind == WORDS:
-        if factors[FINISH] == 0.0:
+        if tree.finish[prefix] == 0.0:
             return -np.inf
-        weight += np.log(factors[FINISH])
-        lm = states[AFTER]
+        weight += np.log(tree.finish[prefix])
+        lm = tree.after[prefix]
     if fusion.kind != PLAIN:
         weight += fusion.weight * fusion.lm.final_weight[lm]
     return weight

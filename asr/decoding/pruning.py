@@ -16,8 +16,8 @@ MAGIC_BITS = np.float64(MAGIC).view(np.int64).item()
 
 
 @compiled()
-def exponentiate(log_probs: np.ndarray, begin: int, out: np.ndarray, power: np.ndarray, bits: np.ndarray) -> None:
-    """e^`log_probs[begin:]` into `out`, as far as either goes; 0 below e^-700, relative error 1e-9.
+def exponentiate(log_probs: np.ndarray, out: np.ndarray, power: np.ndarray, bits: np.ndarray) -> None:
+    """e^`log_probs` into `out`, as far as either goes; 0 below e^-700, relative error 1e-9.
 
     Written so that the compiler vectorises it: e^x = 2^k e^r with |r| <= ln(2) / 2, and e^r by its Taylor series.
 
@@ -25,9 +25,9 @@ def exponentiate(log_probs: np.ndarray, begin: int, out: np.ndarray, power: np.n
         power: room, as long as `out`.
         bits: the same, viewed as int64.
     """
-    count = min(len(out), len(log_probs) - begin)
+    count = min(len(out), len(log_probs))
     for index in range(count):
-        value = np.float64(log_probs[begin + index])
+        value = np.float64(log_probs[index])
         value = -700.0 if value < -700.0 else value
         shifted = value * 1.4426950408889634 + MAGIC
         power[index] = shifted
@@ -37,15 +37,15 @@ def exponentiate(log_probs: np.ndarray, begin: int, out: np.ndarray, power: np.n
     for index in range(count):
         bits[index] = (bits[index] - MAGIC_BITS + 1023) << 52
     for index in range(count):
-        out[index] = 0.0 if log_probs[begin + index] < -700.0 else out[index] * power[index]
+        out[index] = 0.0 if log_probs[index] < -700.0 else out[index] * power[index]
 
 
 @compiled(fastmath={"reassoc"})
 def total(values: np.ndarray) -> float:
     """The sum, in any order of adding."""
     result = 0.0
-    for value in values:
-        result += value
+    for index in range(len(values)):
+        result += values[index]
     return result
 
 
@@ -78,32 +78,35 @@ def choose_tokens(row: np.ndarray, least: float, most: int, chosen: np.ndarray) 
 
 @compiled()
 def cut(bits: np.ndarray, count: int, beam: int, ends: np.ndarray) -> int:
-    """Raise `ends[0]` so far that at most `beam` of `count` scores lie above it; returns how many equal to it fit in.
+    """The highest limit, or one as good, with at most `beam` of `count` scores above it.
 
     Positive floating-point numbers are ordered as their bits are, so this bisects over the bits. Counting compiles to a
-    few vector instructions, and any limit with `beam` scores above will do, so that this beats partial sorting.
+    few vector instructions, and any limit with `beam` scores above will do, so that this beats partial sorting. Of
+    scores that are equal and do not all fit in, the first are raised by the least there is.
 
     Args:
         bits: the scores, none negative, viewed as int64.
         ends: int64 `[2]`, the limit to begin with and the highest score.
     """
-    below, above, fewer = ends[0], ends[1], 0
-    more = 0
+    below, above = ends[0], ends[1]
+    more, fewer = 0, 0
     for index in range(count):
         more += bits[index] > below
     if more <= beam:
-        return 0
+        return below
     while above - below > 1:
         middle = (below + above) >> 1
         more = 0
         for index in range(count):
             more += bits[index] > middle
         if more == beam:
-            ends[0] = middle
-            return 0
+            return middle
         if more > beam:
             below = middle
         else:
             above, fewer = middle, more
-    ends[0] = above
-    return beam - fewer
+    for index in range(count):
+        if fewer < beam and bits[index] == above:
+            bits[index] += 1
+            fewer += 1
+    return above

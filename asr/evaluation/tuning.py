@@ -32,6 +32,8 @@ BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
 """First grid of word bonuses."""
 ROUNDS = 2
 """After the first grid, so many times the neighbours of the best at half the step are tried."""
+BEAMS = (16, 64, 256)
+"""The search uses the middle one; then all are tried with what it found."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Trial:
 
     lm_weight: float
     word_bonus: float
+    beam: int
     wer: float
     cer: float
 
@@ -49,16 +52,14 @@ class Tuned:
     """What a search found.
 
     Attributes:
-        best: the trial with the lowest WER, then CER.
+        best: the trial with the lowest WER, then CER, then beam.
         trials: all of them, in order.
-        beam: prefixes kept.
         greedy: (WER, CER) without language model.
         beam_alone: (WER, CER) of beam search without language model.
     """
 
     best: Trial
     trials: list[Trial]
-    beam: int
     greedy: tuple[float, float]
     beam_alone: tuple[float, float]
 
@@ -73,18 +74,18 @@ def tune(
     manifest: str | Path,
     lm: NgramModel,
     *,
-    beam: int = 64,
+    beam: int | None = None,
     closed: bool = False,
     threads: int | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Tuned:
-    """Search weight and bonus: a grid of 6 x 5, then twice the eight neighbours of the best at half the step.
+    """Find weight and bonus: a grid of 6 x 5, then twice the eight neighbours of the best at half the step; then beam.
 
     Args:
         recogniser: of the acoustic model; its own decoding settings play no part.
         manifest: the dev set. Not the test set: what is chosen on it flatters.
         lm: the language model.
-        beam: prefixes kept.
+        beam: prefixes kept; None finds that too: the fewest of 16, 64 and 256 that no other betters.
         closed: only words of the language model may come out.
         threads: utterances decoded at the same time; None takes every core.
         progress: called with each trial.
@@ -95,22 +96,23 @@ def tune(
     """
     references, rows = _log_probs(recogniser, manifest)
     tokenizer = recogniser.tokenizer
-    options = BeamOptions(beam=beam)
+    options = BeamOptions(beam=beam or BEAMS[1])
 
     def measured(search: BeamSearch) -> tuple[float, float]:
         return _rates(references, [_decoded(search, batch) for batch in rows])
 
-    def tried(weight: float, bonus: float) -> Trial:
-        chosen = replace(options, lm_weight=weight, word_bonus=bonus)
-        trial = Trial(weight, bonus, *measured(BeamSearch(tokenizer, chosen, lm=lm, closed=closed, threads=threads)))
-        trials[weight, bonus] = trial
+    def attempt(weight: float, bonus: float, width: int = options.beam) -> None:
+        if (weight, bonus, width) in trials:
+            return
+        chosen = replace(options, beam=width, lm_weight=weight, word_bonus=bonus)
+        rates = measured(BeamSearch(tokenizer, chosen, lm=lm, closed=closed, threads=threads))
+        trial = trials[weight, bonus, width] = Trial(weight, bonus, width, *rates)
         if progress:
             progress(trial)
-        return trial
 
-    trials: dict[tuple[float, float], Trial] = {}
+    trials: dict[tuple[float, float, int], Trial] = {}
     for weight, bonus in product(WEIGHTS, BONUSES):
-        tried(weight, bonus)
+        attempt(weight, bonus)
     step_weight, step_bonus = WEIGHTS[1] - WEIGHTS[0], BONUSES[1] - BONUSES[0]
     for _ in range(ROUNDS):
         step_weight, step_bonus = step_weight / 2, step_bonus / 2
@@ -118,11 +120,14 @@ def tune(
         for sign_weight, sign_bonus in product((-1, 0, 1), (-1, 0, 1)):
             weight = round(max(0.0, centre.lm_weight + sign_weight * step_weight), 4)
             bonus = round(centre.word_bonus + sign_bonus * step_bonus, 4)
-            if (weight, bonus) not in trials:
-                tried(weight, bonus)
+            attempt(weight, bonus)
+    found = _best(trials)
+    for width in BEAMS if beam is None else ():
+        attempt(found.lm_weight, found.word_bonus, width)
+    best = _best(trials)
     plain = _rates(references, [[h.text for h in greedy(p, n, tokenizer)] for p, n in rows])
-    alone = measured(BeamSearch(tokenizer, options, threads=threads))
-    return Tuned(_best(trials), list(trials.values()), beam, plain, alone)
+    alone = measured(BeamSearch(tokenizer, replace(options, beam=best.beam), threads=threads))
+    return Tuned(best, list(trials.values()), plain, alone)
 
 
 def write_tuned(folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tuned, closed: bool) -> None:
@@ -133,7 +138,7 @@ def write_tuned(folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tun
     """
     settings = DecodingConfig(
         method="beam",
-        beam=tuned.beam,
+        beam=tuned.best.beam,
         lm=LM_FILE,
         lm_weight=tuned.best.lm_weight,
         word_bonus=tuned.best.word_bonus,
@@ -147,8 +152,8 @@ def write_tuned(folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tun
         raise OutputError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from None
 
 
-def _best(trials: dict[tuple[float, float], Trial]) -> Trial:
-    return min(trials.values(), key=lambda trial: (trial.wer, trial.cer))
+def _best(trials: dict[tuple[float, float, int], Trial]) -> Trial:
+    return min(trials.values(), key=lambda trial: (trial.wer, trial.cer, trial.beam))
 
 
 def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str], list[tuple[Tensor, Tensor]]]:

@@ -104,3 +104,31 @@ def test_words_have_times_in_order_and_confidences(trained: Trained) -> None:
     assert times == sorted(times)  # type: ignore[type-var]
     assert 0 <= (times[0] or 0) < (times[-1] or 0) <= row.duration + 0.05
     assert all(word.confidence is not None and 0 < word.confidence <= 1 for word in words)
+
+
+def test_a_lexicon_lets_only_its_words_out(trained: Trained, lm: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("ab\nbad\ncafe\n")
+    for more in ({}, {"lm": str(lm)}):
+        found = decoded(trained, lexicon=str(tmp_path / "words.txt"), **more)
+        assert {word for text in found for word in text.split()} == {"ab", "bad", "cafe"}
+
+
+def test_a_second_pass_reorders_the_best_texts(trained: Trained, tmp_path: Path) -> None:
+    from asr.lm.lstm import LstmConfig
+    from asr.lm.lstm_training import LstmTraining, train_lstm
+
+    sentences = [row.text or "" for row in read_manifest(trained.train)]
+    made = train_lstm(sentences, LstmConfig(size=8), LstmTraining(epochs=1))
+    made.save(tmp_path / "lstm")
+    first = decoded(trained, nbest=5)
+    assert decoded(trained, nbest=5, rescore=str(tmp_path / "lstm"), rescore_weight=0.0) == first
+    recogniser = Recogniser.load(trained.folder, "cpu", {"nbest": 5, "rescore": str(tmp_path / "lstm")}, threads=1)
+    row = next(iter(read_manifest(trained.test)))
+    (texts,) = recogniser.nbest([load_audio(row.audio, recogniser.sample_rate)])
+    plain = Recogniser.load(trained.folder, "cpu", {"nbest": 50}, threads=1)
+    (before,) = plain.nbest([load_audio(row.audio, recogniser.sample_rate)])
+    added = dict(zip([h.text for h in before], made.score([h.text for h in before]), strict=True))
+    expected = {h.text: h.score + 0.4 * added[h.text] for h in before}
+    assert len(texts) <= 5
+    assert [h.text for h in texts] == sorted(expected, key=lambda text: -expected[text])[: len(texts)]
+    assert texts[0].score == pytest.approx(expected[texts[0].text], abs=1e-3)

@@ -35,6 +35,7 @@ def test_the_best_trial_is_the_one_with_the_lowest_error_rates(tuned: Tuned) -> 
     assert tuned.best in tuned.trials
     assert (tuned.best.wer, tuned.best.cer) == min((trial.wer, trial.cer) for trial in tuned.trials)
     settings = [(trial.lm_weight, trial.word_bonus) for trial in tuned.trials]
+    assert {trial.beam for trial in tuned.trials} == {8}
     assert len(set(settings)) == len(settings) >= 30
     assert min(weight for weight, _ in settings) >= 0
 
@@ -59,9 +60,16 @@ def test_error_rates_are_those_of_evaluation(tuned: Tuned, trained: Trained, lm:
 
 
 def test_a_language_model_that_does_not_help_is_not_worthwhile() -> None:
-    trial = Trial(0.5, 0.0, 0.1, 0.05)
-    assert not Tuned(trial, [trial], 8, (0.1, 0.04), (0.1, 0.04)).worthwhile
-    assert Tuned(trial, [trial], 8, (0.11, 0.04), (0.1, 0.04)).worthwhile
+    trial = Trial(0.5, 0.0, 8, 0.1, 0.05)
+    assert not Tuned(trial, [trial], (0.1, 0.04), (0.1, 0.04)).worthwhile
+    assert Tuned(trial, [trial], (0.11, 0.04), (0.1, 0.04)).worthwhile
+
+
+def test_the_beam_is_found_too_and_the_narrowest_of_equals_wins(trained: Trained, lm: NgramModel) -> None:
+    found = tune(Recogniser.load(trained.folder, "cpu"), trained.dev, lm, threads=1)
+    assert {trial.beam for trial in found.trials} == {16, 64, 256}
+    equals = [t.beam for t in found.trials if (t.wer, t.cer) == (found.best.wer, found.best.cer)]
+    assert found.best.beam == min(equals)
 
 
 def test_a_dev_set_without_transcripts_is_an_error(trained: Trained, lm: NgramModel, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ def command(
     dev: Annotated[Path, typer.Argument(help="Manifest of the dev set; never the test set.")],
     model: Annotated[Path, typer.Option(help="Model folder, which then decodes with what is found.")],
     lm: Annotated[Path, typer.Option(help="N-gram language model: .lm, .arpa or .arpa.gz.")],
-    beam: Annotated[int, typer.Option(min=1, help="Prefixes that beam search keeps.")] = 64,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Prefixes that beam search keeps; found too when not given.")
+    ] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Only words of the language model may come out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print; leave the model folder as it is.")] = False,
     device: Device = "auto",
@@ -41,7 +43,8 @@ def command(
         closed=closed,
         threads=threads,
         progress=lambda trial: console.print(
-            f"weight {trial.lm_weight:<7g} bonus {trial.word_bonus:<7g} WER {trial.wer:7.2%} CER {trial.cer:7.2%}"
+            f"weight {trial.lm_weight:<7g} bonus {trial.word_bonus:<7g} beam {trial.beam:<5}"
+            f"WER {trial.wer:7.2%} CER {trial.cer:7.2%}"
         ),
     )
     if found.worthwhile and not dry_run:
@@ -52,7 +55,7 @@ def command(
             {
                 "lm_weight": best.lm_weight,
                 "word_bonus": best.word_bonus,
-                "beam": found.beam,
+                "beam": best.beam,
                 "dev_wer": best.wer,
                 "dev_cer": best.cer,
                 "greedy_dev_wer": found.greedy[0],
@@ -63,9 +66,9 @@ def command(
         )
     else:
         typer.echo(f"greedy             dev WER {found.greedy[0]:7.2%}  CER {found.greedy[1]:7.2%}")
-        typer.echo(f"beam {found.beam:<5}         dev WER {found.beam_alone[0]:7.2%}  CER {found.beam_alone[1]:7.2%}")
+        typer.echo(f"beam {best.beam:<5}         dev WER {found.beam_alone[0]:7.2%}  CER {found.beam_alone[1]:7.2%}")
         typer.echo(
-            f"beam {found.beam:<5} and lm  dev WER {best.wer:7.2%}  CER {best.cer:7.2%}  "
+            f"beam {best.beam:<5} and lm  dev WER {best.wer:7.2%}  CER {best.cer:7.2%}  "
             f"lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, of {len(found.trials)} tried"
         )
     if not found.worthwhile:

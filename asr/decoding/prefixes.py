@@ -1,0 +1,181 @@
+"""The prefixes that a beam search has come across, as a tree, and those it holds; arrays for compiled code."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+NOTHING, ROOT = 0, 1
+"""The first two prefixes: what the empty one is a child of, and the empty one."""
+
+
+class Tree(NamedTuple):
+    """A row for each prefix. From `lm` on, the arrays have no length where only the acoustic model counts.
+
+    Unsigned numbers spare compiled code the question whether an index counts from the end.
+
+    Attributes:
+        parent: uint32, the prefix without its last token.
+        token: uint32, the last token; the blank for the empty prefix.
+        child: uint32, a prefix with one token more, `NOTHING` without one.
+        sibling: uint32, the parent's next child, `NOTHING` after the last.
+        place: uint32, place in the beam; the beam's size for a prefix that is not in it.
+        frame: uint32, the frame in which the last token mostly came.
+        lm: int32, state of the language model.
+        node: int32, node of the vocabulary; -1 in a word that it does not have.
+        rule: int32, state of the rules.
+        after: int32, the language model's state when the word ends here.
+        entry: float64, factor of the last token.
+        finish: float64, factor of the word's end.
+        leave: float64, factor of a token with which the word becomes unknown.
+        top: float64, the highest factor that a next token can have.
+    """
+
+    parent: np.ndarray
+    token: np.ndarray
+    child: np.ndarray
+    sibling: np.ndarray
+    place: np.ndarray
+    frame: np.ndarray
+    lm: np.ndarray
+    node: np.ndarray
+    rule: np.ndarray
+    after: np.ndarray
+    entry: np.ndarray
+    finish: np.ndarray
+    leave: np.ndarray
+    top: np.ndarray
+
+
+class Beam(NamedTuple):
+    """The prefixes of the beam by place, all `[beam + 1]`, the last with probability 0; and the candidates of a frame.
+
+    Attributes:
+        prefix: uint32, row of the tree.
+        parent: uint32, that of the prefix without its last token.
+        last: uint32, the last token; the blank for the empty prefix.
+        blank: float64, probability of the alignments that end in a blank, divided by e^`scale`.
+        other: float64, of those that end in the last token.
+        whole: float64, their sum.
+        next_blank: `blank` after the frame.
+        next_other: `other` after the frame.
+        entry: float64, factor of the last token.
+        top: float64, the highest factor that a next token can have.
+        origin: uint32, place of the prefix without its last token.
+        hole: uint32, places that become free.
+        mass: float64 `[(most + 1) * (beam + 1)]`, probability that each chosen token gives to each prefix.
+        score: float64, first the prefixes of the beam after a frame, then those opened.
+        bits: `score` as int64.
+        opened: uint32, for each score the index of its `mass`.
+        counts: int64 `[4]`, see `ACTIVE`.
+        scale: float64 `[1]`.
+    """
+
+    prefix: np.ndarray
+    parent: np.ndarray
+    last: np.ndarray
+    blank: np.ndarray
+    other: np.ndarray
+    whole: np.ndarray
+    next_blank: np.ndarray
+    next_other: np.ndarray
+    entry: np.ndarray
+    top: np.ndarray
+    origin: np.ndarray
+    hole: np.ndarray
+    mass: np.ndarray
+    score: np.ndarray
+    bits: np.ndarray
+    opened: np.ndarray
+    counts: np.ndarray
+    scale: np.ndarray
+
+
+ACTIVE, PREFIXES, FRAME, FOLDED = range(4)
+"""Places in `Beam.counts`: prefixes in the beam and in the tree, the next frame, whether the last one was skipped."""
+
+
+@njit(nogil=True)
+def new_tree(size: int, beam: int, plain: bool) -> Tree:
+    """A tree with the empty prefix and room for `size`; `plain` where only the acoustic model counts."""
+    fused = 0 if plain else size
+    tree = Tree(
+        np.zeros(size, np.uint32),
+        np.zeros(size, np.uint32),
+        np.zeros(size, np.uint32),
+        np.zeros(size, np.uint32),
+        np.full(size, beam, np.uint32),
+        np.zeros(size, np.uint32),
+        np.zeros(fused, np.int32),
+        np.zeros(fused, np.int32),
+        np.zeros(fused, np.int32),
+        np.zeros(fused, np.int32),
+        np.ones(fused),
+        np.ones(fused),
+        np.ones(fused),
+        np.ones(fused),
+    )
+    tree.place[ROOT] = 0
+    return tree
+
+
+@njit(nogil=True)
+def longer_tree(tree: Tree, beam: int) -> Tree:
+    """A tree with the same prefixes and room for twice as many."""
+    return Tree(
+        longer(tree.parent, 0),
+        longer(tree.token, 0),
+        longer(tree.child, 0),
+        longer(tree.sibling, 0),
+        longer(tree.place, beam),
+        longer(tree.frame, 0),
+        longer(tree.lm, 0),
+        longer(tree.node, 0),
+        longer(tree.rule, 0),
+        longer(tree.after, 0),
+        longer(tree.entry, 0),
+        longer(tree.finish, 0),
+        longer(tree.leave, 0),
+        longer(tree.top, 0),
+    )
+
+
+@njit(nogil=True)
+def longer(array: np.ndarray, filling: int) -> np.ndarray:
+    """An array of twice the length, the rest filled."""
+    grown = np.full(2 * len(array), filling, array.dtype)
+    grown[: len(array)] = array
+    return grown
+
+
+@njit(nogil=True)
+def new_beam(size: int, most: int) -> Beam:
+    """A beam that holds the empty prefix, and room for candidates of `most` tokens a frame."""
+    room = size * (1 + most) + 1
+    score = np.empty(room)
+    counts = np.zeros(4, np.int64)
+    counts[ACTIVE], counts[PREFIXES] = 1, 2
+    beam = Beam(
+        np.full(size + 1, ROOT, np.uint32),
+        np.full(size + 1, NOTHING, np.uint32),
+        np.zeros(size + 1, np.uint32),
+        np.zeros(size + 1),
+        np.zeros(size + 1),
+        np.zeros(size + 1),
+        np.zeros(size + 1),
+        np.zeros(size + 1),
+        np.ones(size + 1),
+        np.ones(size + 1),
+        np.empty(size + 1, np.uint32),
+        np.empty(size + 1, np.uint32),
+        np.empty((size + 1) * (most + 1)),
+        score,
+        score.view(np.int64),
+        np.empty(room, np.uint32),
+        counts,
+        np.zeros(1),
+    )
+    beam.blank[0] = 1.0
+    return beam
