@@ -132,7 +132,7 @@ def test_a_beam_of_one_is_greedy_where_each_best_token_is_likelier_than_0_71(
     rest = np.exp(random_log_probs(seed, frames, tokens - 1, 3.0)) * (1 - best[:, None])
     probabilities = np.insert(rest, 0, best, axis=1) if frames else np.zeros((0, tokens))
     for row in probabilities:
-        place = generator.integers(0, tokens)
+        place = int(generator.integers(0, tokens))
         row[[0, place]] = row[[place, 0]]
     log_probs = np.log(np.maximum(probabilities, 1e-30)).astype(np.float32)
     assert decode(log_probs, BeamOptions(beam=1))[0].tokens == greedy(log_probs)

@@ -135,7 +135,9 @@ def same(hypotheses: list[Hypothesis], scores: Mapping[str, float]) -> None:
     assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
-VOCABULARIES = st.sampled_from([["a"], ["ab", "ba"], ["a", "ab", "b", "aa"], ["bb", "abab", "b"], ["a", "b", "c", "ca"]])
+VOCABULARIES = st.sampled_from(
+    [["a"], ["ab", "ba"], ["a", "ab", "b", "aa"], ["bb", "abab", "b"], ["a", "b", "c", "ca"]]
+)
 FRAMES = st.integers(0, 6)
 SEED = st.integers(0, 10**6)
 
@@ -194,7 +196,9 @@ def test_word_bigram_and_rules_together_equal_enumeration(seed: int, frames: int
     for hypothesis in hypotheses:
         if hypothesis.score > -math.inf:
             assert hypothesis.acoustic_score is not None
-            assert hypothesis.score - hypothesis.acoustic_score == pytest.approx(weigh(tuple(hypothesis.tokens)), abs=1e-4)
+            assert hypothesis.score - hypothesis.acoustic_score == pytest.approx(
+                weigh(tuple(hypothesis.tokens)), abs=1e-4
+            )
 
 
 def test_a_grammar_that_nothing_fits_gives_the_empty_text_with_no_probability() -> None:
@@ -224,7 +228,7 @@ def test_threads_share_one_model() -> None:
 
 def test_words_that_the_tokens_cannot_spell_are_counted() -> None:
     assert BeamSearch(TOKENIZER, lm=Bigram(["a", "xa", "B"], 0).model("words")).unspelled == 2
-    with pytest.raises(ConfigError, match="'xa', 'B'.*case and alphabet"):
+    with pytest.raises(ConfigError, match=r"'xa', 'B'.*case and alphabet"):
         BeamSearch(TOKENIZER, lm=Bigram(["xa", "B"], 0).model("words"))
 
 
@@ -252,3 +256,21 @@ def test_vocabulary_spells_each_word_and_knows_the_best_below() -> None:
             assert vocabulary.estimate[node] == best
         assert vocabulary.word[node] == label
     assert child_of(vocabulary, 0, 1) == -1
+
+
+def test_one_compiled_search_serves_every_kind_of_model() -> None:
+    """Each new combination of types would cost a user the seconds of a compilation."""
+    from asr.decoding.beam_kernel import search
+
+    model, rules = Bigram(["a", "ab"], 1), Rules(0, forbidden=0.0).automaton
+    fixed = Automaton(*(array.copy() for array in rules))
+    for array in fixed:
+        array.flags.writeable = False
+    log_probs = random_log_probs(0, 20)
+    decode(BeamSearch(TOKENIZER), log_probs)
+    compiled = list(search.signatures)
+    for lm in (None, model.model("words"), Bigram(["▁", "a"], 1).model("characters")):
+        for automaton in (None, rules, fixed):
+            decode(BeamSearch(TOKENIZER, BeamOptions(nbest=3), lm=lm, token_automaton=automaton), log_probs)
+    decode(BeamSearch(TOKENIZER, BeamOptions(blank_skip=1, prune=9, word_bonus=1)), log_probs.astype(np.float64))  # type: ignore[arg-type]
+    assert search.signatures == compiled

@@ -108,8 +108,8 @@ def test_words_have_times_in_order_and_confidences(trained: Trained) -> None:
 
 def test_a_lexicon_lets_only_its_words_out(trained: Trained, lm: Path, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("ab\nbad\ncafe\n")
-    for more in ({}, {"lm": str(lm)}):
-        found = decoded(trained, lexicon=str(tmp_path / "words.txt"), **more)
+    for model in (None, str(lm)):
+        found = decoded(trained, lexicon=str(tmp_path / "words.txt"), lm=model)
         assert {word for text in found for word in text.split()} == {"ab", "bad", "cafe"}
 
 

@@ -72,6 +72,9 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
     assert set(results) >= RESULTS
     assert (results["utterances"], results["seed"], results["config"]["model"]["hidden"]) == (6, 3, 32)
     assert results["wer"] < 0.2
+    assert set(results["decoders"]) == {"test, beam 64", "test, beam 64, 3-gram"}
+    assert all(found["wer"] < 0.2 and found["utterances"] == 6 for found in results["decoders"].values())
+    assert results["tuned"]["dev_wer"]["beam_lm"] <= results["tuned"]["dev_wer"]["greedy"]
     assert f"{results['wer']:.2%}" in first.stdout
     weights = (tmp_path / "model/model.safetensors").read_bytes()
 
@@ -89,7 +92,7 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
 def test_missing_corpus_and_misspelt_setting_are_told_without_a_traceback(an4: Path, tmp_path: Path) -> None:
     missing = run("an4", "--source", tmp_path / "nowhere", cwd=tmp_path)
     assert (missing.returncode, "Traceback" in missing.stderr) == (1, False)
-    assert "no AN4 corpus here" in missing.stderr
+    assert "nowhere: no such folder" in missing.stderr
     typo = run("an4", "--source", an4, "--set", "training.epoch=1", cwd=tmp_path)
     assert (typo.returncode, "Traceback" in typo.stderr) == (2, False)
     assert "did you mean 'training.epochs'?" in typo.stderr
