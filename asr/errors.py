@@ -37,6 +37,10 @@ class LanguageModelError(AsrError):
     """A language model that cannot be read, trained, or used for what was asked."""
 
 
+class DecodingError(AsrError):
+    """Log-probabilities that cannot be decoded."""
+
+
 class AlignmentError(AsrError):
     """Text that cannot be aligned to its audio."""
 

@@ -12,14 +12,10 @@ import numpy as np
 from asr.decoding.beam_kernel import Limits, search
 from asr.decoding.fusion import fuse
 from asr.decoding.hypothesis import Hypothesis, Word
-from asr.errors import AsrError, ConfigError
+from asr.errors import ConfigError, DecodingError
 from asr.lm.automaton import Automaton
 from asr.lm.ngram import NgramModel
 from asr.text import Tokenizer
-
-
-class DecodingError(AsrError):
-    """Log-probabilities that cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class BeamOptions:
     beam: int = 64
     """Prefixes kept after each frame."""
     token_min_log_prob: float = -9.0
-    """Tokens below this in a frame open no new prefixes there; 1e-4 loses nothing that a beam of 64 would keep."""
+    """Tokens below this in a frame open no new prefixes there. With `prune`, it changes no hypothesis on AN4."""
     max_tokens: int | None = None
     """At most so many tokens of a frame, the likeliest, open new prefixes."""
     prune: float = 16.0
@@ -92,7 +88,7 @@ class BeamSearch:
     ):
         self.tokenizer = tokenizer
         self.options = options or BeamOptions()
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or _cores()
         if threads is not None and threads < 1:
             raise ConfigError(f"threads: {threads} is less than 1")
         if closed and (lm is None or lm.units != "words"):
@@ -125,15 +121,15 @@ class BeamSearch:
                 0.01.
         """
         log_probs = np.ascontiguousarray(log_probs, dtype=np.float32)
-        lengths = np.asarray(lengths)
         if log_probs.ndim != 3 or log_probs.shape[2] != len(self.tokenizer):
             raise DecodingError(
                 f"log-probs of shape {log_probs.shape} cannot be decoded; give [batch, frames, {len(self.tokenizer)}]"
             )
         batch, frames, _ = log_probs.shape
-        if lengths.shape != (batch,) or ((lengths < 0) | (lengths > frames)).any():
-            raise DecodingError(f"lengths {lengths.tolist()} do not fit log-probs of shape {log_probs.shape}")
-        rows = [log_probs[index, : int(length)] for index, length in enumerate(lengths)]
+        counts = np.asarray(lengths).tolist()
+        if np.shape(lengths) != (batch,) or not all(0 <= count <= frames for count in counts):
+            raise DecodingError(f"lengths {counts} do not fit log-probs of shape {log_probs.shape}")
+        rows = [log_probs[index, : int(count)] for index, count in enumerate(counts)]
         if self.threads == 1 or batch < 2:
             return [self._decode(index, row) for index, row in enumerate(rows)]
         with ThreadPoolExecutor(self.threads) as pool:
@@ -157,9 +153,16 @@ class BeamSearch:
         ):
             text = self.tokenizer.decode(tokens[begin:end])
             if text not in hypotheses:
-                words = [Word(word) for word in text.split()]
+                words = list(map(Word, text.split()))
                 hypotheses[text] = Hypothesis(tokens[begin:end], text, score, frames[begin:end], words, acoustic)
                 if len(hypotheses) == nbest:
                     break
             begin = end
         return list(hypotheses.values()) or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

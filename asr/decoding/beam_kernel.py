@@ -3,7 +3,7 @@
 Prefixes live in a tree. The search holds at most `beam` of them, each with the summed probability of the alignments
 that end in a blank and of those that end in its last token (Hannun et al. 2014, arXiv:1408.2873). Probabilities are
 kept as such, scaled when they get small, not as logarithms, so that alignments merge by addition; language models and
-bonuses depend on the prefix alone and are factors of both sums. What lies e^700 below the best is taken for impossible.
+bonuses depend on the prefix alone and are factors of both sums. What lies e^600 below the best is taken for impossible.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ from asr.decoding.prefixes import (
     new_beam,
     new_tree,
 )
-from asr.decoding.pruning import choose_tokens, compiled, cut, exponentiate, total
-
-BLOCK = 4096
-"""Probabilities worked out at a time, so that they stay in the fastest cache."""
+from asr.decoding.pruning import Room, choose_tokens, compiled, cut, exponentiate, new_room, total
 
 
 class Limits(NamedTuple):
@@ -41,28 +38,6 @@ class Limits(NamedTuple):
     least: float
     kept: float
     skip: float
-
-
-class Room(NamedTuple):
-    """Room for a frame's work.
-
-    Attributes:
-        probability: float64 `[frames * tokens]`, of a block of frames.
-        power: float64, as long.
-        bits: `power` as int64.
-        chosen: uint32 `[tokens]`, the tokens that may open prefixes, likeliest first.
-        rank: uint32 `[tokens]`, 1 for the first of `chosen` and so on, 0 for a token that is not among them.
-        ends: int64 `[2]`, see `cut`.
-        limits: `ends` as float64.
-    """
-
-    probability: np.ndarray
-    power: np.ndarray
-    bits: np.ndarray
-    chosen: np.ndarray
-    rank: np.ndarray
-    ends: np.ndarray
-    limits: np.ndarray
 
 
 class Found(NamedTuple):
@@ -85,17 +60,15 @@ def search(log_probs: np.ndarray, limits: Limits, fusion: Fusion, most: int) -> 
     frames, tokens = log_probs.shape
     plain = fusion.kind == PLAIN and not fusion.ruled and fusion.word_factor == 1.0
     memory, beam = new_memory(plain), new_beam(limits.beam, min(limits.tokens, tokens - 1))
-    tree = new_tree(4 * limits.beam + 1024, limits.beam, plain)
+    # As many prefixes as mostly come up in so many frames.
+    tree = new_tree(1024 + limits.beam * (4 + min(frames, 2048) // 6), limits.beam, plain)
     if not plain:
         begin(fusion, memory, tree)
         beam.top[0] = tree.top[ROOT]
-    block = max(1, BLOCK // tokens) * tokens
-    power, ends = np.empty(block), np.empty(2)
-    chosen, rank = np.empty(tokens, np.uint32), np.zeros(tokens, np.uint32)
-    room = Room(np.empty(block), power, power.view(np.int64), chosen, rank, ends.view(np.int64), ends)
+    room = new_room(tokens)
     flat = log_probs.reshape(-1)
     while not run(flat, tokens, limits, fusion, plain, memory, tree, beam, room):
-        tree = longer_tree(tree, limits.beam)
+        tree = longer_tree(tree, limits.beam, plain)
     bad = -1 if beam.counts[FRAME] == frames or beam.counts[ACTIVE] == 0 else beam.counts[FRAME]
     return bad, best_of(most, fusion, plain, tree, beam)
 
@@ -108,13 +81,14 @@ def best_of(most: int, fusion: Fusion, plain: bool, tree: Tree, beam: Beam) -> F
     ending, length = np.zeros(active), np.zeros(active, np.int64)
     for place in range(active):
         row = beam.prefix[place]
+        tree.frame[row] = beam.frame[place]
         if not plain:
             ending[place] = end_weight(fusion, tree, row)
             score[place] += ending[place]
         while row != ROOT:
             length[place] += 1
             row = tree.parent[row]
-    count = min(most, np.sum(score > -np.inf))
+    count = min(most, int(np.sum(score > -np.inf)))
     order, left = np.empty(count, np.int64), score.copy()
     for index in range(count):
         order[index] = np.argmax(left)
@@ -123,7 +97,7 @@ def best_of(most: int, fusion: Fusion, plain: bool, tree: Tree, beam: Beam) -> F
     total_length = ends[-1] if count else 0
     found = Found(score[order], score[order], ends, np.empty(total_length, np.int32), np.empty(total_length, np.int32))
     for index in range(count):
-        row, before = beam.prefix[order[index]], np.iinfo(np.int32).max
+        row, before = beam.prefix[order[index]], np.int64(np.iinfo(np.int32).max)
         found.acoustic[index] -= ending[order[index]]
         for at in range(ends[index] - 1, ends[index] - 1 - length[order[index]], -1):
             # A prefix may have come later than the longer one it is part of, when it came more than once.
@@ -202,17 +176,14 @@ def take(
     best, worst = stay(frame, probability, count, tree, beam, room)
     # In a full beam nothing below the worst that stays can get in.
     floor = max(best * limits.kept, worst if beam.counts[ACTIVE] == limits.beam else 0.0)
-    if plain:
-        candidates = grow(floor, count, beam)
-    else:
-        candidates = grow_fused(floor, count, fusion, memory, tree, beam, room)
+    candidates = grow(floor, count, beam) if plain else grow_fused(floor, count, fusion, memory, tree, beam, room)
     for index in range(beam.counts[ACTIVE], candidates):
         best = max(best, beam.score[index])
     room.limits[0], room.limits[1] = best * limits.kept, best
     limit = cut(beam.bits, candidates, limits.beam, room.ends)
     keep(frame, candidates, limit, limits.beam, fusion, plain, memory, tree, beam, room)
     beam.counts[FOLDED] = 0
-    if not 1e-100 < best < 1e100 and best > 0.0:
+    if not 1e-30 < best < 1e30 and best > 0.0:
         for place in range(beam.counts[ACTIVE]):
             beam.blank[place] /= best
             beam.other[place] /= best
@@ -242,8 +213,7 @@ def stay(frame: int, probability: np.ndarray, count: int, tree: Tree, beam: Beam
         origin = tree.place[beam.parent[place]]
         mass = blank[origin] if last[origin] == token else whole[origin]
         mass *= probability[token] * beam.entry[place]
-        if mass > stay_blank + stay_other:
-            tree.frame[beam.prefix[place]] = frame
+        beam.frame[place] = frame if mass > stay_blank + stay_other else beam.frame[place]
         beam.mass[room.rank[token] * stride + origin] = 0.0
         stay_other += mass
         both = stay_blank + stay_other
@@ -261,14 +231,14 @@ def grow(floor: float, count: int, beam: Beam) -> int:
     Without branches: which are above is anybody's guess, and wrong guesses cost more than the work.
     """
     active, stride = beam.counts[ACTIVE], len(beam.whole)
-    candidates = np.uint64(active)
+    candidates = active
     for index in range(1, count + 1):
         row = beam.mass[index * stride : (index + 1) * stride]
         for place in range(active):
-            beam.score[candidates] = row[place]
-            beam.opened[candidates] = index * stride + place
-            candidates += np.uint64(row[place] > floor)
-    return np.int64(candidates)
+            beam.score[np.uint64(candidates)] = row[place]
+            beam.opened[np.uint64(candidates)] = index << 32 | place
+            candidates += row[place] > floor
+    return candidates
 
 
 @compiled(forceinline=True)
@@ -283,7 +253,7 @@ def grow_fused(floor: float, count: int, fusion: Fusion, memory: Memory, tree: T
             if row[place] * beam.top[place] > floor:
                 mass = row[place] * factor_of(fusion, memory, tree, beam.prefix[place], token)
                 if mass > floor:
-                    beam.score[candidates], beam.opened[candidates] = mass, index * stride + place
+                    beam.score[candidates], beam.opened[candidates] = mass, index << 32 | place
                     candidates += 1
     return candidates
 
@@ -302,44 +272,45 @@ def keep(
     room: Room,
 ) -> None:
     """Make the candidates above `limit`, bits of a score, the beam. Prefixes that stay keep their places."""
-    active, stride = beam.counts[ACTIVE], len(beam.whole)
-    entering = np.uint64(active)
+    active = beam.counts[ACTIVE]
+    entering = active
     for index in range(active, candidates):
-        opened, score = beam.opened[index], beam.score[index]
-        beam.opened[entering], beam.score[entering] = opened, score
-        entering += np.uint64(beam.bits[index] > limit)
-    for index in range(active, np.int64(entering)):
-        row, place = beam.opened[index] // np.uint32(stride), beam.opened[index] % np.uint32(stride)
-        token = room.chosen[row - np.uint32(1)]
-        beam.opened[index] = find_or_add(beam.prefix[place], token, fusion, plain, memory, tree, beam)
-    holes = np.uint64(0)
+        beam.opened[np.uint64(entering)] = beam.opened[index]
+        beam.score[np.uint64(entering)] = beam.score[index]
+        entering += beam.bits[index] > limit
+    for index in range(active, entering):
+        row, origin = beam.opened[index] >> np.uint64(32), np.uint32(beam.opened[index])
+        token = room.chosen[row - np.uint64(1)]
+        beam.opened[index] = find_or_add(beam.prefix[origin], token, fusion, plain, memory, tree, beam)
     for place in range(active):
         beam.blank[place], beam.other[place] = beam.next_blank[place], beam.next_other[place]
+    holes = 0
     for place in range(active):
-        beam.hole[holes] = place
-        holes += np.uint64(beam.bits[place] <= limit)
-    free = np.int64(holes)
-    for index in range(free):
-        tree.place[beam.prefix[beam.hole[index]]] = size
+        beam.hole[np.uint64(holes)] = place
+        holes += beam.bits[place] <= limit
+    for index in range(holes):
+        hole = beam.hole[index]
+        tree.place[beam.prefix[hole]], tree.frame[beam.prefix[hole]] = size, beam.frame[hole]
     filled = 0
-    for index in range(active, np.int64(entering)):
+    for index in range(active, entering):
         child = beam.opened[index]
-        place = np.int64(beam.hole[filled]) if filled < free else active
-        active += filled >= free
-        filled += filled < free
-        tree.place[child], tree.frame[child] = place, frame
-        beam.prefix[place], beam.parent[place], beam.last[place] = child, tree.parent[child], tree.token[child]
-        beam.blank[place], beam.other[place] = 0.0, beam.score[index]
+        hole = beam.hole[filled] if filled < holes else np.uint32(active)
+        active += filled >= holes
+        filled += filled < holes
+        tree.place[child], beam.frame[hole] = hole, frame
+        beam.prefix[hole], beam.parent[hole], beam.last[hole] = child, tree.parent[child], tree.token[child]
+        beam.blank[hole], beam.other[hole] = 0.0, beam.score[index]
         if not plain:
-            beam.entry[place], beam.top[place] = tree.entry[child], tree.top[child]
-    for index in range(free - 1, filled - 1, -1):  # the last of the beam fill the holes that are left
-        place, active = np.int64(beam.hole[index]), active - 1
-        if place != active:
-            beam.prefix[place], beam.parent[place] = beam.prefix[active], beam.parent[active]
-            beam.last[place] = beam.last[active]
-            beam.blank[place], beam.other[place] = beam.blank[active], beam.other[active]
-            beam.entry[place], beam.top[place] = beam.entry[active], beam.top[active]
-            tree.place[beam.prefix[place]] = place
+            beam.entry[hole], beam.top[hole] = tree.entry[child], tree.top[child]
+    for index in range(holes - 1, filled - 1, -1):  # the last of the beam fill the holes that are left
+        hole = beam.hole[index]
+        active -= 1
+        if hole != active:
+            beam.prefix[hole], beam.parent[hole] = beam.prefix[active], beam.parent[active]
+            beam.last[hole], beam.frame[hole] = beam.last[active], beam.frame[active]
+            beam.blank[hole], beam.other[hole] = beam.blank[active], beam.other[active]
+            beam.entry[hole], beam.top[hole] = beam.entry[active], beam.top[active]
+            tree.place[beam.prefix[hole]] = hole
     beam.counts[ACTIVE] = active
 
 
@@ -350,11 +321,11 @@ def find_or_add(prefix: int, token: int, fusion: Fusion, plain: bool, memory: Me
     while child != NOTHING and tree.token[child] != token:
         child = tree.sibling[child]
     if child == NOTHING:
-        child = np.uint32(beam.counts[PREFIXES])
+        after = tree.child[prefix]
+        tree.child[prefix] = beam.counts[PREFIXES]
         beam.counts[PREFIXES] += 1
-        tree.parent[child], tree.token[child], tree.child[child] = prefix, token, NOTHING
-        tree.sibling[child] = tree.child[prefix]
-        tree.child[prefix] = child
+        child = tree.child[prefix]
+        tree.parent[child], tree.token[child], tree.child[child], tree.sibling[child] = prefix, token, NOTHING, after
         if not plain:
             enter(fusion, memory, tree, prefix, child)
     return child

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -89,6 +89,7 @@ def fuse(
         ConfigError: a language model of words for tokens without space, or one that has nothing in common with the
             tokens.
     """
+    rules = None if rules is None else _uniform(rules)
     kind, label, unknown, unspelled = PLAIN, np.zeros(len(tokenizer), np.int32), 0, 0
     vocabulary = no_vocabulary()
     space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1
@@ -110,7 +111,7 @@ def fuse(
     gain, refund = _factors(vocabulary, lm_weight, word_bonus)
     fusion = Fusion(
         kind,
-        NOTHING if lm is None else lm.automaton,
+        NOTHING if lm is None else _uniform(lm.automaton),
         float(lm_weight),
         label,
         unknown,
@@ -125,6 +126,13 @@ def fuse(
         np.ones(1) if rules is None else _tops(rules),
     )
     return fusion, unspelled
+
+
+def _uniform(automaton: Automaton) -> Automaton:
+    """The automaton in arrays for which the search is compiled already; as it is where they are such."""
+    return Automaton(
+        *(np.require(array, one.dtype, ["C", "A", "W"]) for array, one in zip(automaton, NOTHING, strict=True))
+    )
 
 
 def _unigrams(lm: NgramModel) -> np.ndarray:
@@ -171,7 +179,7 @@ def step(
     label: int,
 ) -> int:
     """Place in the cache `[CACHED]` where e^(weight * log-probability) of `label` in `state` and the next state are."""
-    key = (np.int64(state) << 32) | np.int64(label)
+    key: Any = (np.int64(state) << 32) | np.int64(label)
     place = (key * 0x9E3779B97F4A7C1) >> 40 & (CACHED - 1)
     if keys[place] != key:
         cost, after = advance(automaton, state, label)
@@ -246,6 +254,7 @@ def rule_step(fusion: Fusion, memory: Memory, state: int, token: int) -> int:
 def begin(fusion: Fusion, memory: Memory, tree: Tree) -> None:
     """Fill in the empty prefix."""
     tree.lm[ROOT], tree.node[ROOT], tree.rule[ROOT] = fusion.lm.start[0], 0, fusion.rules.start[0]
+    tree.entry[ROOT] = 1.0
     settle(fusion, memory, tree, ROOT)
 
 

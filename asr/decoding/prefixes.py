@@ -63,12 +63,12 @@ class Beam(NamedTuple):
         next_other: `other` after the frame.
         entry: float64, factor of the last token.
         top: float64, the highest factor that a next token can have.
-        origin: uint32, place of the prefix without its last token.
+        frame: uint32, the frame in which the last token mostly came; the tree learns it when the prefix leaves.
         hole: uint32, places that become free.
         mass: float64 `[(most + 1) * (beam + 1)]`, probability that each chosen token gives to each prefix.
         score: float64, first the prefixes of the beam after a frame, then those opened.
         bits: `score` as int64.
-        opened: uint32, for each score the index of its `mass`.
+        opened: uint64, for each score the row of `mass`, shifted left by 32, and the place.
         counts: int64 `[4]`, see `ACTIVE`.
         scale: float64 `[1]`.
     """
@@ -83,7 +83,7 @@ class Beam(NamedTuple):
     next_other: np.ndarray
     entry: np.ndarray
     top: np.ndarray
-    origin: np.ndarray
+    frame: np.ndarray
     hole: np.ndarray
     mass: np.ndarray
     score: np.ndarray
@@ -99,61 +99,59 @@ ACTIVE, PREFIXES, FRAME, FOLDED = range(4)
 
 @njit(nogil=True)
 def new_tree(size: int, beam: int, plain: bool) -> Tree:
-    """A tree with the empty prefix and room for `size`; `plain` where only the acoustic model counts."""
+    """A tree with the empty prefix and room for `size`; `plain` where only the acoustic model counts.
+
+    All in one piece of memory, which the next search gets again: pieces of middling size go back to the system each
+    time, and to take them anew costs as much as half of a search.
+    """
+    size += size & 1
     fused = 0 if plain else size
+    memory = np.empty(3 * size + 6 * fused)
+    whole = memory[: 3 * size].view(np.uint32)
+    states = memory[3 * size : 3 * size + 2 * fused].view(np.int32)
+    factors = memory[3 * size + 2 * fused :]
     tree = Tree(
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.uint32),
-        np.zeros(size, np.uint32),
-        np.full(size, beam, np.uint32),
-        np.zeros(size, np.uint32),
-        np.zeros(fused, np.int32),
-        np.zeros(fused, np.int32),
-        np.zeros(fused, np.int32),
-        np.zeros(fused, np.int32),
-        np.ones(fused),
-        np.ones(fused),
-        np.ones(fused),
-        np.ones(fused),
+        whole[:size],
+        whole[size : 2 * size],
+        whole[2 * size : 3 * size],
+        whole[3 * size : 4 * size],
+        whole[4 * size : 5 * size],
+        whole[5 * size :],
+        states[:fused],
+        states[fused : 2 * fused],
+        states[2 * fused : 3 * fused],
+        states[3 * fused :],
+        factors[:fused],
+        factors[fused : 2 * fused],
+        factors[2 * fused : 3 * fused],
+        factors[3 * fused :],
     )
-    tree.place[ROOT] = 0
+    for row in (NOTHING, ROOT):
+        tree.parent[row], tree.token[row], tree.frame[row] = NOTHING, 0, 0
+        tree.child[row], tree.sibling[row] = NOTHING, NOTHING
+    tree.place[NOTHING], tree.place[ROOT] = beam, 0
     return tree
 
 
 @njit(nogil=True)
-def longer_tree(tree: Tree, beam: int) -> Tree:
+def longer_tree(tree: Tree, beam: int, plain: bool) -> Tree:
     """A tree with the same prefixes and room for twice as many."""
-    return Tree(
-        longer(tree.parent, 0),
-        longer(tree.token, 0),
-        longer(tree.child, 0),
-        longer(tree.sibling, 0),
-        longer(tree.place, beam),
-        longer(tree.frame, 0),
-        longer(tree.lm, 0),
-        longer(tree.node, 0),
-        longer(tree.rule, 0),
-        longer(tree.after, 0),
-        longer(tree.entry, 0),
-        longer(tree.finish, 0),
-        longer(tree.leave, 0),
-        longer(tree.top, 0),
-    )
-
-
-@njit(nogil=True)
-def longer(array: np.ndarray, filling: int) -> np.ndarray:
-    """An array of twice the length, the rest filled."""
-    grown = np.full(2 * len(array), filling, array.dtype)
-    grown[: len(array)] = array
+    size = len(tree.parent)
+    grown = new_tree(2 * size, beam, plain)
+    grown.parent[:size], grown.token[:size], grown.child[:size] = tree.parent, tree.token, tree.child
+    grown.sibling[:size], grown.place[:size], grown.frame[:size] = tree.sibling, tree.place, tree.frame
+    if not plain:
+        grown.lm[:size], grown.node[:size] = tree.lm, tree.node
+        grown.rule[:size], grown.after[:size] = tree.rule, tree.after
+        grown.entry[:size], grown.finish[:size] = tree.entry, tree.finish
+        grown.leave[:size], grown.top[:size] = tree.leave, tree.top
     return grown
 
 
 @njit(nogil=True)
 def new_beam(size: int, most: int) -> Beam:
     """A beam that holds the empty prefix, and room for candidates of `most` tokens a frame."""
-    room = size * (1 + most) + 1
+    room = size * (1 + most) + 8
     score = np.empty(room)
     counts = np.zeros(4, np.int64)
     counts[ACTIVE], counts[PREFIXES] = 1, 2
@@ -168,12 +166,12 @@ def new_beam(size: int, most: int) -> Beam:
         np.zeros(size + 1),
         np.ones(size + 1),
         np.ones(size + 1),
-        np.empty(size + 1, np.uint32),
+        np.zeros(size + 1, np.uint32),
         np.empty(size + 1, np.uint32),
         np.empty((size + 1) * (most + 1)),
         score,
         score.view(np.int64),
-        np.empty(room, np.uint32),
+        np.empty(room, np.uint64),
         counts,
         np.zeros(1),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,6 +14,48 @@ most of the time."""
 
 MAGIC = 6755399441055744.0  # 1.5 * 2^52: added to a number, leaves the nearest integer in the lowest bits
 MAGIC_BITS = np.float64(MAGIC).view(np.int64).item()
+
+
+BLOCK = 4096
+"""Probabilities worked out at a time, so that they stay in the fastest cache."""
+
+
+class Room(NamedTuple):
+    """Room for a frame's work.
+
+    Attributes:
+        probability: float64 `[frames * tokens]`, of a block of frames.
+        power: float64, as long.
+        bits: `power` as int64.
+        chosen: uint32 `[tokens]`, the tokens that may open prefixes, likeliest first.
+        rank: uint32 `[tokens]`, 1 for the first of `chosen` and so on, 0 for a token that is not among them.
+        ends: int64 `[2]`, see `cut`.
+        limits: `ends` as float64.
+    """
+
+    probability: np.ndarray
+    power: np.ndarray
+    bits: np.ndarray
+    chosen: np.ndarray
+    rank: np.ndarray
+    ends: np.ndarray
+    limits: np.ndarray
+
+
+@njit(nogil=True)
+def new_room(tokens: int) -> Room:
+    """Room for frames of so many tokens."""
+    block = max(1, BLOCK // tokens) * tokens
+    power, ends = np.empty(block), np.empty(2)
+    return Room(
+        np.empty(block),
+        power,
+        power.view(np.int64),
+        np.empty(tokens, np.uint32),
+        np.zeros(tokens, np.uint32),
+        ends.view(np.int64),
+        ends,
+    )
 
 
 @compiled()
@@ -27,8 +70,8 @@ def exponentiate(log_probs: np.ndarray, out: np.ndarray, power: np.ndarray, bits
     """
     count = min(len(out), len(log_probs))
     for index in range(count):
-        value = np.float64(log_probs[index])
-        value = -700.0 if value < -700.0 else value
+        given = np.float64(log_probs[index])
+        value = -700.0 if given < -700.0 else given  # NaN stays
         shifted = value * 1.4426950408889634 + MAGIC
         power[index] = shifted
         r = value - (shifted - MAGIC) * 0.6931471805599453
@@ -85,19 +128,22 @@ def cut(bits: np.ndarray, count: int, beam: int, ends: np.ndarray) -> int:
     scores that are equal and do not all fit in, the first are raised by the least there is.
 
     Args:
-        bits: the scores, none negative, viewed as int64.
+        bits: the scores, none negative, viewed as int64, with room for 7 more.
         ends: int64 `[2]`, the limit to begin with and the highest score.
     """
     below, above = ends[0], ends[1]
     more, fewer = 0, 0
-    for index in range(count):
+    for index in range(count, count + 7):
+        bits[index] = -1
+    rounded = (count + 7) >> 3 << 3  # whole vectors
+    for index in range(rounded):
         more += bits[index] > below
     if more <= beam:
         return below
     while above - below > 1:
         middle = (below + above) >> 1
         more = 0
-        for index in range(count):
+        for index in range(rounded):
             more += bits[index] > middle
         if more == beam:
             return middle

@@ -6,12 +6,13 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoding.beam import BeamOptions, BeamSearch, DecodingError
+from asr.decoding.beam import BeamOptions, BeamSearch
 from asr.decoding.hypothesis import Hypothesis
-from asr.errors import ConfigError
+from asr.errors import ConfigError, DecodingError
 from asr.text import Tokenizer
 
 ALL = BeamOptions(beam=5000, token_min_log_prob=-math.inf, prune=math.inf, nbest=5000)
@@ -104,17 +105,95 @@ def test_hypotheses_of_a_narrow_beam_are_well_formed(seed: int, frames: int, tok
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 60), beam=st.integers(1, 30))
 def test_scores_of_a_narrow_beam_never_exceed_the_sum_over_all_alignments(seed: int, frames: int, beam: int) -> None:
-    torch = pytest.importorskip("torch")
     log_probs = random_log_probs(seed, frames, 10, 2.0)
     for hypothesis in decode(log_probs, BeamOptions(beam=beam, nbest=3)):
-        loss = torch.nn.functional.ctc_loss(
-            torch.from_numpy(log_probs)[:, None].double(),
-            torch.tensor([hypothesis.tokens], dtype=torch.long).reshape(1, -1),
-            torch.tensor([frames]),
-            torch.tensor([len(hypothesis.tokens)]),
-            reduction="sum",
-        ).item()
-        assert hypothesis.score <= -loss + 1e-4
+        assert hypothesis.score <= log_probability(log_probs, hypothesis.tokens) + 1e-4
+
+
+def log_probability(log_probs: np.ndarray, tokens: list[int]) -> float:
+    """Sum over all alignments, by torch's CTC loss."""
+    targets = torch.tensor([tokens], dtype=torch.long).reshape(1, -1)
+    emissions = torch.from_numpy(log_probs)[:, None].double()
+    lengths = torch.tensor([len(log_probs)]), torch.tensor([len(tokens)])
+    return -torch.nn.functional.ctc_loss(emissions, targets, *lengths, reduction="sum").item()
+
+
+def narrow(log_probs: np.ndarray, options: BeamOptions) -> dict[tuple[int, ...], float]:
+    """The search as its definition says, with dictionaries: log-probability of each prefix left at the end."""
+    beam: dict[tuple[int, ...], tuple[float, float]] = {(): (1.0, 0.0)}
+    for row in log_probs.astype(np.float64):
+        mass: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        order = sorted(range(1, len(row)), key=lambda token: -row[token])
+        chosen = {token for token in order[: options.max_tokens] if row[token] >= options.token_min_log_prob}
+        for prefix, (blank, other) in beam.items():
+            mass[prefix][0] += (blank + other) * math.exp(row[0])
+            if prefix:
+                mass[prefix][1] += other * math.exp(row[prefix[-1]])
+            for token in range(1, len(row)):
+                longer = (*prefix, token)
+                if token in chosen or longer in beam:
+                    mass[longer][1] += (blank if prefix[-1:] == (token,) else blank + other) * math.exp(row[token])
+        best = max(map(sum, mass.values()))
+        ranked = sorted(mass, key=lambda prefix: -sum(mass[prefix]))[: options.beam]
+        beam = {
+            prefix: (mass[prefix][0], mass[prefix][1])
+            for prefix in ranked
+            if sum(mass[prefix]) > best * math.exp(-options.prune)
+        }
+    return {prefix: math.log(sum(both)) for prefix, both in beam.items()}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    frames=st.integers(1, 40),
+    tokens=st.sampled_from([2, 3, 6, 26]),
+    beam=st.integers(1, 12),
+    most=st.sampled_from([None, 1, 3]),
+    prune=st.sampled_from([2.0, 6.0, math.inf]),
+)
+def test_a_narrow_beam_keeps_what_the_definition_keeps(
+    seed: int, frames: int, tokens: int, beam: int, most: int | None, prune: float
+) -> None:
+    """Prefixes drop out and come back, and merge with what they become, which an unlimited beam never shows."""
+    log_probs = random_log_probs(seed, frames, tokens, 2.0)
+    options = BeamOptions(beam, token_min_log_prob=-6.0, max_tokens=most, prune=prune, nbest=beam)
+    same(decode(log_probs, options), narrow(log_probs, options))
+
+
+def spoken_log_probs(seed: int, frames: int = 200, tokens: int = 20) -> np.ndarray:
+    """As of a trained model: mostly sure of blanks, some sure tokens, some doubtful ones."""
+    generator = np.random.default_rng(seed)
+    logits = generator.standard_normal((frames, tokens))
+    said = np.where(generator.random(frames) < 0.4, generator.integers(1, tokens, frames), 0)
+    logits[np.arange(frames), said] += generator.uniform(2, 14, frames)
+    return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("beam", [4, 64])
+def test_text_is_that_of_fast_ctc_decode(beam: int) -> None:
+    peer = pytest.importorskip("fast_ctc_decode", reason="fast-ctc-decode is not installed")
+    options = BeamOptions(beam, token_min_log_prob=math.log(1e-3), prune=math.inf)
+    for seed in range(10):
+        log_probs = spoken_log_probs(seed)
+        text, _ = peer.beam_search(np.exp(log_probs), "_abcdefghijklmnopqrs", beam, beam_cut_threshold=1e-3)
+        assert decode(log_probs, options)[0].text == text
+
+
+@pytest.mark.parametrize("beam", [4, 64])
+def test_hypotheses_are_as_likely_as_those_of_flashlight_text(beam: int) -> None:
+    """It holds a prefix that ends in a blank and the same without one for two, and so finds less with the same beam."""
+    peer = pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed")
+    options = peer.LexiconFreeDecoderOptions(beam, 20, 1e9, 0.0, 0.0, True, peer.CriterionType.CTC)
+    language = peer.ZeroLM()
+    search = peer.LexiconFreeDecoder(options, language, 1, 0, [])
+    ours, theirs = 0.0, 0.0
+    for seed in range(10):
+        log_probs = spoken_log_probs(seed)
+        path = tuple(search.decode(log_probs.ctypes.data, *log_probs.shape)[0].tokens)
+        theirs += log_probability(log_probs, list(collapsed(path)))
+        ours += log_probability(log_probs, decode(log_probs, BeamOptions(beam))[0].tokens)
+    assert ours >= theirs - 1e-6
 
 
 def greedy(log_probs: np.ndarray) -> list[int]:

@@ -272,5 +272,5 @@ def test_one_compiled_search_serves_every_kind_of_model() -> None:
     for lm in (None, model.model("words"), Bigram(["▁", "a"], 1).model("characters")):
         for automaton in (None, rules, fixed):
             decode(BeamSearch(TOKENIZER, BeamOptions(nbest=3), lm=lm, token_automaton=automaton), log_probs)
-    decode(BeamSearch(TOKENIZER, BeamOptions(blank_skip=1, prune=9, word_bonus=1)), log_probs.astype(np.float64))  # type: ignore[arg-type]
+    decode(BeamSearch(TOKENIZER, BeamOptions(blank_skip=1, prune=9, word_bonus=1)), log_probs.astype(np.float64))
     assert search.signatures == compiled

@@ -209,11 +209,11 @@ def examining(record: Recorder, tmp_path: Path) -> Iterator[subprocess.Popen[str
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at the processes with ps of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at the processes in /proc")
 def test_a_killed_worker_is_an_error_that_says_so(examining: subprocess.Popen[str]) -> None:
     os.kill(workers(examining)[0], signal.SIGKILL)
     _, err = examining.communicate(timeout=20)
@@ -222,7 +222,7 @@ def test_a_killed_worker_is_an_error_that_says_so(examining: subprocess.Popen[st
     assert "train utterances 'a-" in err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at the processes with ps of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at the processes in /proc")
 def test_interrupt_ends_the_workers_at_once_and_silently(examining: subprocess.Popen[str]) -> None:
     children = workers(examining)
     assert len(children) == 2
