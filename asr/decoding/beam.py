@@ -6,16 +6,18 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from asr.decoding.beam_kernel import Limits, search
-from asr.decoding.fusion import fuse
+from asr.decoding.fusion import fuse, unigrams
 from asr.decoding.hypothesis import Hypothesis, Word
+from asr.decoding.lexicon import Lexicon
 from asr.errors import ConfigError, DecodingError
 from asr.lm.automaton import Automaton
 from asr.lm.ngram import NgramModel
-from asr.text import Tokenizer
+from asr.text import SPACE, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class BeamSearch:
             probability of the words that it may become. One of characters or tokens is asked at each token.
         token_automaton: hot words or a grammar over token ids, added as it is.
         closed: only words of the language model may come out.
+        lexicon: how words are spelled, in phones say; then only its words come out, and with a language model of words
+            only those that this has too. Of words with one spelling it is the likeliest by the model, or the first.
         threads: utterances of a batch decoded at the same time; None takes every core this process may use.
 
     Attributes:
@@ -84,6 +88,7 @@ class BeamSearch:
         lm: NgramModel | None = None,
         token_automaton: Automaton | None = None,
         closed: bool = False,
+        lexicon: Lexicon | None = None,
         threads: int | None = None,
     ):
         self.tokenizer = tokenizer
@@ -91,6 +96,10 @@ class BeamSearch:
         self.threads = threads or _cores()
         if threads is not None and threads < 1:
             raise ConfigError(f"threads: {threads} is less than 1")
+        if lexicon is not None and (lm is None or lm.units != "words"):
+            if token_automaton is not None:
+                raise ConfigError("a lexicon without a word language model leaves no room for hot words or a grammar")
+            token_automaton = lexicon.automaton(tokenizer)
         if closed and (lm is None or lm.units != "words"):
             raise ConfigError("a closed vocabulary needs a language model of words; give one with lm")
         self._limits = Limits(
@@ -105,9 +114,12 @@ class BeamSearch:
             lm,
             self.options.lm_weight,
             self.options.word_bonus,
-            math.inf if closed else self.options.unknown_penalty,
+            math.inf if closed or lexicon is not None else self.options.unknown_penalty,
             token_automaton,
+            lexicon,
         )
+        self._word_of = {} if lexicon is None else _spoken(lexicon, lm)
+        self._space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1
 
     def decode(self, log_probs: np.ndarray, lengths: np.ndarray) -> list[list[Hypothesis]]:
         """Decode natural-log probabilities `[batch, frames, tokens]` with `lengths` `[batch]` in frames.
@@ -135,6 +147,12 @@ class BeamSearch:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(self._decode, range(batch), rows))
 
+    def _text(self, tokens: list[int]) -> str:
+        if not self._word_of:
+            return self.tokenizer.decode(tokens)
+        groups = [tuple(group) for space, group in groupby(tokens, lambda token: token == self._space) if not space]
+        return " ".join(self._word_of.get(group) or self.tokenizer.decode(group) for group in groups)
+
     def _decode(self, index: int, log_probs: np.ndarray) -> list[Hypothesis]:
         nbest = self.options.nbest
         # Sequences that differ in spaces alone are one text, and so more than `nbest` may be needed.
@@ -151,7 +169,7 @@ class BeamSearch:
         for end, score, acoustic in zip(
             found.ends.tolist(), found.score.tolist(), found.acoustic.tolist(), strict=True
         ):
-            text = self.tokenizer.decode(tokens[begin:end])
+            text = self._text(tokens[begin:end])
             if text not in hypotheses:
                 words = list(map(Word, text.split()))
                 hypotheses[text] = Hypothesis(tokens[begin:end], text, score, frames[begin:end], words, acoustic)
@@ -159,6 +177,17 @@ class BeamSearch:
                     break
             begin = end
         return list(hypotheses.values()) or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]
+
+
+def _spoken(lexicon: Lexicon, lm: NgramModel | None) -> dict[tuple[int, ...], str]:
+    """The word of each spelling: the likeliest, or where nothing tells, the first."""
+    words: dict[tuple[int, ...], str] = {}
+    likely = dict(zip(lm.words, unigrams(lm).tolist(), strict=True)) if lm is not None and lm.units == "words" else {}
+    for place, tokens in lexicon.spellings:
+        word = lexicon.words[place]
+        if tokens not in words or likely.get(word, -math.inf) > likely.get(words[tokens], -math.inf):
+            words[tokens] = word
+    return words
 
 
 def _cores() -> int:

@@ -64,9 +64,7 @@ class Decoder:
         from asr.lm.ngram import NgramModel
 
         settings, rules = config.decoding, None
-        if settings.lexicon is not None:
-            rules = Lexicon.load(self._file(settings.lexicon), self.tokenizer).automaton(self.tokenizer)
-        elif settings.grammar is not None:
+        if settings.grammar is not None:
             rules = grammar(self._file(settings.grammar), self.tokenizer, settings.grammar_of, config.text)
         elif settings.hotwords is not None:
             rules = hotwords(self._file(settings.hotwords), self.tokenizer, config.text)
@@ -82,8 +80,15 @@ class Decoder:
             if getattr(settings, rule) is not None:
                 options = replace(options, prune=prune, token_min_log_prob=token_min)
         lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
+        lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
         return BeamSearch(
-            self.tokenizer, options, lm=lm, token_automaton=rules, closed=settings.closed, threads=threads
+            self.tokenizer,
+            options,
+            lm=lm,
+            token_automaton=rules,
+            closed=settings.closed,
+            lexicon=lexicon,
+            threads=threads,
         )
 
     def _file(self, name: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from asr.decoding.lexicon import Lexicon
 from asr.decoding.prefixes import ROOT, Tree
 from asr.decoding.pruning import compiled
 from asr.decoding.vocabulary import Vocabulary, build_vocabulary, child_of, no_vocabulary
@@ -79,11 +80,13 @@ def fuse(
     word_bonus: float,
     unknown_penalty: float,
     rules: Automaton | None,
+    lexicon: Lexicon | None = None,
 ) -> tuple[Fusion, int]:
     """The models of a search, and how many words of the language model the tokens cannot spell.
 
     Args:
         unknown_penalty: inf for a closed vocabulary.
+        lexicon: how the words of a language model of words are spelled; None: by their characters.
 
     Raises:
         ConfigError: a language model of words for tokens without space, or one that has nothing in common with the
@@ -99,7 +102,7 @@ def fuse(
             kind = WORDS
             if space < 0:
                 raise ConfigError(f"a language model of words needs the token {SPACE!r}, which parts them")
-            vocabulary, unspelled = build_vocabulary(lm.words, _unigrams(lm), tokenizer)
+            vocabulary, unspelled = build_vocabulary(lm.words, unigrams(lm), tokenizer, lexicon)
         else:
             kind = TOKENS
             label = np.array([lm.label(token) for token in tokenizer.tokens], np.int32)
@@ -135,7 +138,7 @@ def _uniform(automaton: Automaton) -> Automaton:
     )
 
 
-def _unigrams(lm: NgramModel) -> np.ndarray:
+def unigrams(lm: NgramModel) -> np.ndarray:
     """Log-probability of each word without history, -inf for markers."""
     begin, stop = lm.automaton.arc_begin[:2]
     unigrams = np.full(len(lm.words), -np.inf)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from asr.decoding.lexicon import Lexicon
 from asr.decoding.pruning import compiled
 from asr.decoding.trie import build_trie
 from asr.errors import ConfigError
@@ -30,23 +31,27 @@ class Vocabulary(NamedTuple):
     estimate: np.ndarray
 
 
-def build_vocabulary(words: Sequence[str], unigrams: np.ndarray, tokenizer: Tokenizer) -> tuple[Vocabulary, int]:
+def build_vocabulary(
+    words: Sequence[str], unigrams: np.ndarray, tokenizer: Tokenizer, lexicon: Lexicon | None = None
+) -> tuple[Vocabulary, int]:
     """The words whose `unigrams` `[words]`, natural-log probabilities, are finite, and how many cannot be spelled.
+
+    Words are spelled by their characters, or as the lexicon does; of several with one spelling the likeliest stays.
 
     Raises:
         ConfigError: no word can be spelled.
     """
-    ids = {token: index for index, token in enumerate(tokenizer.tokens) if token != SPACE}
-    labels, spellings, missing = [], [], []
-    for label in np.flatnonzero(np.isfinite(unigrams)).tolist():
-        try:
-            spellings.append([ids[character] for character in words[label]])
-            labels.append(label)
-        except KeyError:
-            missing.append(words[label])
+    best: dict[tuple[int, ...], int] = {}
+    missing = {label: words[label] for label in np.flatnonzero(np.isfinite(unigrams)).tolist()}
+    for label, tokens in list(_spelled(words, missing, tokenizer, lexicon)):
+        missing.pop(label, None)
+        if tokens not in best or unigrams[label] > unigrams[best[tokens]]:
+            best[tokens] = label
+    spellings, labels = list(best), list(best.values())
     if not labels:
+        first = list(missing.values())[:3]
         raise ConfigError(
-            f"no word of the language model (it begins {', '.join(map(repr, missing[:3]))}) can be spelled with the "
+            f"no word of the language model (it begins {', '.join(map(repr, first))}) can be spelled with the "
             f"tokens {''.join(tokenizer.tokens[1:])!r}; train it on text in the acoustic model's case and alphabet"
         )
     trie = build_trie(spellings)
@@ -59,6 +64,22 @@ def build_vocabulary(words: Sequence[str], unigrams: np.ndarray, tokenizer: Toke
     children = np.bincount(trie.parent[1:], minlength=nodes)
     child_begin = np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.int32)
     return Vocabulary(child_begin, trie.label.astype(np.int32), word, estimate), len(missing)
+
+
+def _spelled(
+    words: Sequence[str], labels: Iterable[int], tokenizer: Tokenizer, lexicon: Lexicon | None
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Label and tokens of each spelling of the words with these labels."""
+    if lexicon is not None:
+        label_of = {words[label]: label for label in labels}
+        for place, tokens in lexicon.spellings:
+            if lexicon.words[place] in label_of:
+                yield label_of[lexicon.words[place]], tokens
+        return
+    ids = {token: index for index, token in enumerate(tokenizer.tokens) if token != SPACE}
+    for label in labels:
+        if all(character in ids for character in words[label]):
+            yield label, tuple(ids[character] for character in words[label])
 
 
 def no_vocabulary() -> Vocabulary:
