@@ -59,6 +59,8 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Print the words of recordings. A file that cannot be read is reported, and the others go on (exit status 1)."""
+    if format_ is Format.txt and (nbest or word_times):
+        raise ConfigError("--nbest and --word-times are written in the json alone; add --format json")
     targets = _targets(files, output_dir, format_) if output_dir else None
     set_threads(threads)
     from asr.transcription import load_model

@@ -12,6 +12,7 @@ from asr.config import Config, DecodingConfig
 from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.rescoring import rescore
+from asr.errors import ConfigError
 from asr.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ def beam_settings(settings: DecodingConfig, **changes: object) -> DecodingConfig
     """
     from asr.config import parse_config
 
-    beam_alone = ("beam", "lm", "hotwords", "grammar", "lexicon", "rescore", "nbest")
+    beam_alone = ("beam", "lm", "word_bonus", "hotwords", "grammar", "lexicon", "rescore", "nbest")
     if any(changes.get(key) is not None for key in beam_alone):
         changes.setdefault("method", "beam")
-    return parse_config({"decoding": settings.model_dump() | changes}, "decoding options").decoding
+    chosen = parse_config({"decoding": settings.model_dump() | changes}, "decoding options").decoding
+    if changes.get("lm_weight") is not None and chosen.lm is None:
+        raise ConfigError("decoding options: lm_weight means nothing without a language model; give lm too")
+    return chosen

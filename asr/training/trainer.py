@@ -90,6 +90,7 @@ class Trainer:
         self.wrapped_optimiser = accelerator.prepare_optimizer(self.optimiser)
         self.interrupted = StopRequest()
         self.unreported: list[tuple[str, str]] = []
+        self.warned = False
 
     def run(self, resuming: bool) -> TrainingResult:
         """Train from where `progress` stands to the last epoch."""
@@ -275,7 +276,8 @@ class Trainer:
         progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_labels = epoch + 1, 0, 0.0, 0
         if self.log:
             self.log.row(progress.step, row | {"waited": round(waited, 4)}, "epoch")
-            if waited > LONG_WAIT:
+            if waited > LONG_WAIT and not self.warned:
+                self.warned = True  # once is enough; log.jsonl has every epoch's
                 self.log.say(f"{waited:.0%} of epoch {epoch + 1} was spent waiting for data; raise data.workers")
             dev = f"  dev WER {row['dev_wer']:6.2%}  CER {row['dev_cer']:6.2%}" if self.dev_set else ""
             best_mark = "  best" if better and self.dev_set else ""

@@ -86,3 +86,13 @@ def test_calibration_is_kept_and_measured(asr_command: Command, trained: Trained
     assert 0 <= measured["ece"] <= 1
     assert measured["words_with_confidence"] > 0
     assert (tmp_path / "out" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("option", [("--nbest", 3), ("--word-times",)])
+def test_what_only_the_json_holds_is_refused_for_text(
+    asr_command: Command, trained: Trained, folder: Path, option: tuple[object, ...]
+) -> None:
+    row = next(iter(read_manifest(trained.test)))
+    ran = asr_command("transcribe", row.audio, "--model", folder, *option)
+    assert ran.status == 2
+    assert "add --format json" in ran.err

@@ -44,6 +44,7 @@ def test_what_only_beam_search_can_do_switches_it_on() -> None:
         ({"beam": 0}, r"decoding options: decoding\.beam = 0"),
         ({"method": "greedy", "lm": "a.lm"}, "lm needs method: beam"),
         ({"hotwords": "a", "grammar": "b"}, "exclude each other"),
+        ({"beam": 8, "lm_weight": 0.5}, "lm_weight means nothing without a language model"),
         ({"beams": 3}, r"unknown key 'decoding\.beams', did you mean 'decoding\.beam'\?"),
     ],
 )
