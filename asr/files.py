@@ -17,7 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the rename failed; whatever the block raises passes through.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")  # a name has at most 255 bytes
     try:
         yield partial
         os.replace(partial, path)

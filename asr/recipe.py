@@ -17,6 +17,7 @@ from rich.table import Table
 from asr.config import Config
 from asr.errors import AudioError
 from asr.evaluation import Evaluation, evaluate
+from asr.evaluation.table import Row, terminal_table
 from asr.evaluation.tuning import LM_FILE, tune
 from asr.files import write_text
 from asr.lm.training import train_ngram
@@ -92,7 +93,7 @@ def compare_decoders(
     for name, path in tests.items():
         for label, more in ((f"{name}, beam {beam}", {}), (f"{name}, beam {beam}, {order}-gram", settings)):
             model = load_model(folder, device=device, decoding={"beam": beam, **more}, threads=threads)
-            evaluations[label] = evaluate(model, path)
+            evaluations[label] = evaluate(model, path, facts=False, confidence=False)
     found = {
         "order": order,
         "beam": beam,
@@ -127,16 +128,7 @@ def write_results(folder: Path, values: Mapping[str, Any]) -> None:
 
 def score_table(title: str, rows: Mapping[str, Evaluation]) -> Table:
     """A table of test sets for the terminal."""
-    table = Table(title=title, title_justify="left")
-    for name in ("test set", "utterances", "words", "WER", "95 % interval", "CER", "S", "D", "I"):
-        table.add_column(name, justify="left" if name == "test set" else "right")
-    for name, evaluation in rows.items():
-        score = evaluation.score
-        low, high = score.wer_interval
-        counts = (score.substitutions, score.deletions, score.insertions)
-        rates = (f"{score.wer:.2%}", f"{low:.2%} - {high:.2%}", f"{score.cer:.2%}")
-        table.add_row(name, str(len(score.utterances)), str(score.words), *rates, *map(str, counts))
-    return table
+    return terminal_table([Row(name, "", "", evaluation.to_dict()) for name, evaluation in rows.items()], title)
 
 
 def hardware() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from asr.cli import align, calibrate, data, evaluate, explain, info, lm, prepare, score, train, transcribe
+from asr.cli import align, calibrate, compare, data, evaluate, explain, info, lm, prepare, score, train, transcribe
 from asr.cli.common import run
 from asr.version import __version__
 
@@ -22,6 +22,7 @@ app.command("transcribe")(transcribe.command)
 app.command("align")(align.command)
 app.command("calibrate")(calibrate.command)
 app.command("evaluate")(evaluate.command)
+app.command("compare")(compare.command)
 app.command("explain")(explain.command)
 app.add_typer(lm.app, name="lm")
 app.command("score")(score.command)

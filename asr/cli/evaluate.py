@@ -1,7 +1,9 @@
-"""`asr evaluate`: the word error rate of a model on a manifest."""
+"""`asr evaluate`: the word error rate of models and decoders on manifests, and where the errors are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,16 +27,45 @@ from asr.cli.common import (
     print_json,
     set_threads,
 )
+from asr.cli.score import Normalisation
+from asr.errors import AsrError, ConfigError
 
 if TYPE_CHECKING:
-    from asr.transcription import Transcriber
+    from asr.evaluation import Evaluation
+    from asr.evaluation.table import Row
 
 
 def command(
-    manifest: Annotated[Path, typer.Argument(help="Folder with cuts.jsonl, or the file itself.")],
-    model: Annotated[Path, typer.Option(help="Model folder.")],
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="Folders with cuts.jsonl, or such files.")
+    ],
+    models: Annotated[list[Path], typer.Option("--model", help="Model folder; repeat it to compare several.")],
+    decoders: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--decoder",
+            help="own (as the model is configured; the default), greedy, or settings of beam search: "
+            "beam=64,lm=words.lm ; repeat it to compare several.",
+        ),
+    ] = None,
+    normalise: Annotated[
+        Normalisation,
+        typer.Option(
+            "--normalise",
+            "--normalize",
+            help="Of both texts before they are compared. basic: lower case, no punctuation but apostrophes in words; "
+            "english: whisper's normaliser (pip install whisper-normalizer).",
+        ),
+    ] = Normalisation.none,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for score.json, hypotheses.jsonl and alignments.txt.")
+        Path | None,
+        typer.Option(
+            help="Folder for report.html, score.json, hypotheses.jsonl, alignments.txt and reliability.png; with "
+            "several evaluations a folder for each."
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Write a row for each evaluation to this .md, .csv or .json file.")
     ] = None,
     beam: Beam = None,
     lm: Lm = None,
@@ -45,25 +76,23 @@ def command(
     lexicon: LexiconFile = None,
     rescore: Rescore = None,
     confidence: Annotated[
-        bool,
-        typer.Option("--confidence", help="Also measure confidences (ECE, NCE), with --output in reliability.png."),
+        bool, typer.Option(help="Give each word times and a confidence, and measure these (ECE, NCE).")
+    ] = True,
+    skip_untranscribed: Annotated[
+        bool, typer.Option("--skip-untranscribed", help="Leave out utterances without transcript.")
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Decode a manifest and print WER, CER and sentence errors with 95 % intervals.
+    """Decode manifests and print error rates with 95 % intervals, and where the errors are.
 
-    Exit status 1 when some recordings could not be read.
+    Several manifests, models or decoders give one table, such as --decoder greedy --decoder
+    beam=64,lm=words.lm,lm_weight=0.5 (settings that are not named have their defaults; own,beam=256 changes the
+    model's own decoder).  Exit status 1 when an evaluation failed or some recordings could not be read; the others go
+    on.
     """
-    set_threads(threads)
-    from rich.progress import Progress
-
-    from asr.evaluation import evaluate
-    from asr.scoring import format_summary
-    from asr.transcription import load_model
-
-    decoding = decoding_options(
+    options = decoding_options(
         beam=beam,
         lm=lm,
         lm_weight=lm_weight,
@@ -73,42 +102,94 @@ def command(
         lexicon=lexicon,
         rescore=rescore,
     )
-    recogniser = load_model(model, device=device, decoding=decoding, threads=threads)
-    with Progress(console=error_console(), transient=True, disable=json) as bar:
-        task = bar.add_task("decoding", total=None)
-        result = evaluate(
-            recogniser,
-            manifest,
-            output=output,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    for identifier, reason in result.failures:
-        typer.secho(f"error: {identifier}: {reason}", fg="red", err=True)
-    sure = _calibration(recogniser, model, manifest, output) if confidence else {}
-    if json:
-        print_json(result.to_dict() | sure)
-    else:
-        typer.echo(format_summary(result.score))
-        speed = result.audio_seconds / result.decoding_seconds
-        typer.echo(
-            f"{result.audio_seconds / 60:.1f} min of audio in {result.decoding_seconds:.1f} s, {speed:.0f} x real time"
-        )
-        if sure:
-            typer.echo(
-                f"confidence of {sure['words_with_confidence']} words: ECE {sure['ece']:.3f}, NCE {sure['nce']:.3f}"
-            )
-        if output:
-            typer.echo(f"alignments, worst first: {output / 'alignments.txt'}")
-    if result.failures:
-        typer.secho(f"{len(result.failures)} utterances could not be read and are not in the score", fg="red", err=True)
+    if options and decoders:
+        raise ConfigError(f"--{next(iter(options)).replace('_', '-')} beside --decoder: write it into the --decoder")
+    set_threads(threads)
+    from asr.evaluation.decoders import OWN, parse_decoders
+    from asr.evaluation.evaluate import check_writable
+    from asr.evaluation.several import evaluate_several
+    from asr.evaluation.table import by_manifest, check_format, write_table
+
+    specs = parse_decoders(decoders) if decoders else {OWN: options}
+    alone = len(manifests) * len(models) * len(specs) == 1
+    if table:
+        check_format(table)
+        check_writable(table.parent)
+    rows: list[Row] = []
+    failed = False
+    try:
+        with _progress(json) as progress:
+            for row, result in evaluate_several(
+                manifests,
+                models,
+                specs,
+                output=output,
+                device=device,
+                threads=threads,
+                progress=progress,
+                normalisation=normalise.value,
+                untranscribed="skip" if skip_untranscribed else "error",
+                confidence=confidence,
+            ):
+                if alone and isinstance(result, AsrError):
+                    raise result
+                failed |= _tell_failures(row, result)
+                rows = by_manifest([*rows, row])
+                if table:
+                    write_table(table, rows)
+    finally:  # what was done before an interruption is shown too
+        if not alone and rows:
+            _show_table(rows, output, json)
+    if alone and not isinstance(result, AsrError):
+        _show_summary(result, output, json)
+    if failed:
         raise typer.Exit(FAILED)
 
 
-def _calibration(recogniser: Transcriber, model: Path, manifest: Path, output: Path | None) -> dict[str, float]:
-    from asr.decoding.confidence import Calibration
-    from asr.evaluation.calibration import measure_calibration, reliability_diagram
+@contextmanager
+def _progress(hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for the evaluation that is going on."""
+    from rich.progress import Progress
 
-    measured = measure_calibration(recogniser, manifest, Calibration.load(model))
+    console = error_console()
+    with Progress(console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
+        task = bar.add_task("decoding", total=None)
+        yield lambda name, done, total: bar.update(task, description=name or "decoding", completed=done, total=total)
+
+
+def _tell_failures(row: Row, result: Evaluation | AsrError) -> bool:
+    """Print what went wrong; whether something did."""
+    if isinstance(result, AsrError):
+        typer.secho(f"error: {row.manifest}, {row.model}, {row.decoder}: {result}", fg="red", err=True)
+        return True
+    for identifier, reason in result.failures:
+        typer.secho(f"error: {identifier}: {reason}", fg="red", err=True)
+    if result.failures:
+        message = f"{len(result.failures)} utterances could not be read and are not in the score"
+        typer.secho(f"{result.manifest}: {message}", fg="red", err=True)
+    return bool(result.failures)
+
+
+def _show_summary(result: Evaluation, output: Path | None, json: bool) -> None:
+    from asr.evaluation.summary import format_evaluation
+
+    if json:
+        print_json(result.to_dict() | result.details())
+    else:
+        typer.echo(format_evaluation(result, output))
+
+
+def _show_table(rows: Sequence[Row], output: Path | None, json: bool) -> None:
+    from rich.console import Console
+
+    from asr.evaluation.table import terminal_table
+
+    if json:
+        print_json({"evaluations": [row.to_dict() for row in rows]})
+        return
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(terminal_table(rows))
     if output:
-        reliability_diagram(measured, output / "reliability.png", str(manifest))
-    return {"words_with_confidence": measured.words, "ece": measured.ece, "nce": measured.nce}
+        typer.echo(f"Reports: in the folders below {output}; `asr compare` says whether one of two is better")
+    else:
+        typer.echo("-> where the errors are, and what `asr compare` takes: --output DIR writes a folder for each")

@@ -166,6 +166,9 @@ class DecodingConfig(Section):
     """How many different texts beam search returns."""
     word_times: bool = False
     """Align the text, and say when each word was said and how sure it is."""
+    window_seconds: float | None = Field(None, ge=1, le=120)
+    """Longest piece of a recording that is decoded at once; longer ones are cut, at pauses. Training sets it to the
+    length that 95 % of its utterances stay below: a recurrent network hears best what is as long as it is used to."""
     batch_seconds: float = Field(60.0, gt=0)
     """Seconds of audio decoded at once, padding included. A CPU's caches like 30 to 60; a GPU likes more."""
 

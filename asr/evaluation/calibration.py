@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from asr.data.examples import Example
 from asr.data.loading import SpeechDataset, collate
 from asr.data.manifest import Utterance, read_manifest
 from asr.decoding.alignment import align
-from asr.decoding.confidence import FEATURES, NBEST, Calibration, confidences, nbest_posteriors, word_features
+from asr.decoding.confidence import FEATURES, NBEST, Calibration, nbest_posteriors, word_features
+from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.decoding.times import word_tokens
 from asr.errors import ManifestError, OutputError
@@ -54,8 +55,8 @@ class Reliability:
         return sum(self.counts)
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, ready for JSON."""
-        return {"words": self.words, "ece": self.ece, "nce": self.nce}
+        """The numbers, ready for JSON, which has no NaN."""
+        return {"words": self.words, "ece": self.ece, "nce": None if np.isnan(self.nce) else self.nce}
 
 
 def reliability(confidence: Sequence[float] | np.ndarray, correct: Sequence[bool] | np.ndarray) -> Reliability:
@@ -116,6 +117,16 @@ def fit(features: np.ndarray, correct: np.ndarray) -> Calibration:
     slopes = weights[1:] / spread
     names = (*FEATURES, NBEST)[: features.shape[1]]
     return Calibration(names, tuple(map(float, slopes)), float(weights[0] - slopes @ mean), len(right))
+
+
+def measured(references: Mapping[str, str], hypotheses: Mapping[str, Hypothesis]) -> Reliability | None:
+    """The confidences of all words that have one, against the transcripts of the same ids; None where none has one."""
+    timed = {key: h.words for key, h in hypotheses.items() if any(word.confidence is not None for word in h.words)}
+    if not timed:
+        return None
+    spoken = align_words([references[key] for key in timed], [hypotheses[key].text for key in timed])
+    correct = [reference == word for pairs in spoken for reference, word in pairs if word is not None]
+    return reliability([word.confidence or 0.0 for words in timed.values() for word in words], correct)
 
 
 @dataclass(frozen=True)
@@ -184,20 +195,6 @@ def fit_calibration(recogniser: Recogniser, manifest: str | Path | Sequence[Utte
     """
     evidence = word_evidence(recogniser, manifest)
     return fit(evidence.features, evidence.correct)
-
-
-def measure_calibration(
-    recogniser: Recogniser,
-    manifest: str | Path | Sequence[Utterance],
-    calibration: Calibration | None,
-) -> Reliability:
-    """How good confidences are on a manifest; without a calibration, those of the posteriors alone.
-
-    Raises:
-        ManifestError: as `word_evidence` says.
-    """
-    evidence = word_evidence(recogniser, manifest)
-    return reliability(confidences(evidence.features, calibration), evidence.correct)
 
 
 def reliability_diagram(measured: Reliability, path: Path, title: str = "") -> None:

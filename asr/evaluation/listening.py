@@ -26,7 +26,8 @@ from asr.data.problems import Problem, summarise
 from asr.data.reading import load_utterance
 from asr.data.utterance import Utterance
 from asr.errors import AsrError, ManifestError
-from asr.files import replacing
+from asr.evaluation.page import page
+from asr.files import write_text
 from asr.model.augment import spec_augment
 from asr.model.features import LogMel
 
@@ -46,32 +47,15 @@ _UNITS = {
     "telephone": "Hz upper edge",
     "codec": "compression",
 }
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 80rem; padding: 1rem 1.5rem 4rem; }}
-h1 {{ font-size: 1.5rem; }}
-h2 {{ font-size: 1.15rem; margin: 2.5rem 0 0; overflow-wrap: anywhere; }}
-table {{ border-collapse: collapse; }}
-th, td {{ border-bottom: 1px solid #8886; padding: .2rem 1.5rem .2rem 0; text-align: left; vertical-align: top; }}
-p {{ margin: .25rem 0; }}
-.about {{ max-width: 50rem; }}
-.text {{ font-size: 1.1rem; }}
-.facts {{ opacity: .75; }}
-.versions {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); }}
-.versions {{ margin-top: .75rem; }}
-figure {{ border: 1px solid #8886; border-radius: .5rem; margin: 0; padding: .75rem; }}
-figcaption {{ min-height: 3em; overflow-wrap: anywhere; }}
-audio, img {{ display: block; width: 100%; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
+_STYLE = """
+section p { margin: .25rem 0; }
+.about { max-width: 50rem; }
+.text { font-size: 1.1rem; }
+.versions { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); }
+.versions { margin-top: .75rem; }
+figure { border: 1px solid var(--line); border-radius: .5rem; margin: 0; min-width: 0; padding: .75rem; }
+figcaption { min-height: 3em; }
+audio, img { display: block; width: 100%; }
 """
 
 
@@ -116,8 +100,8 @@ def listening_page(
         `output`.
 
     Raises:
-        ManifestError: the manifest is unusable or empty, none of its recordings can be read, or the page cannot be
-            written.
+        ManifestError: the manifest is unusable or empty, or none of its recordings can be read.
+        OutputError: the page cannot be written.
         ConfigError, AudioError: noise or impulse responses cannot be read.
     """
     output = Path(output)
@@ -135,17 +119,12 @@ def listening_page(
         return [waveform for _, waveform in others]
 
     augmenter = Augmenter(config.augmentation, config.features.sample_rate, seed=config.training.seed, babble=babble)
-    title = escape(f"Augmentation of {manifest}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as partial, open(partial, "w", encoding="utf-8", errors="replace") as page:
-            page.write(_HEAD.format(title=title) + _about(config, versions))
-            for utterance, waveform in chosen:
-                shown = _versions(utterance, waveform, augmenter, config, versions)
-                page.write(_section(utterance, shown, config.features))
-            page.write("</body>\n</html>\n")
-    except OSError as error:
-        raise ManifestError(f"{output}: the page cannot be written ({error.strerror or error})") from None
+    sections = (
+        _section(utterance, _versions(utterance, waveform, augmenter, config, versions), config.features)
+        for utterance, waveform in chosen
+    )
+    body = _about(config, versions) + "".join(sections)
+    write_text(output, page(f"Augmentation of {manifest}", body, style=_STYLE))
     if console:
         unused = [f"not used: {problem.message}" for problem in augmenter.problems]
         for line in unused + summarise(problems, str(manifest)):
@@ -250,7 +229,7 @@ def _section(utterance: Utterance, versions: list[_Version], config: FeaturesCon
     figures = "".join(_figure(utterance.id, version, config, seconds, scale) for version in versions)
     return (
         f'<section>\n<h2>{escape(utterance.id)}</h2>\n<p class="text" dir="auto">{text}</p>\n'
-        f'<p class="facts">{speaker}{len(original.waveform) / config.sample_rate:.2f} s</p>\n'
+        f'<p class="muted">{speaker}{len(original.waveform) / config.sample_rate:.2f} s</p>\n'
         f'<div class="versions">\n{figures}</div>\n</section>\n'
     )
 

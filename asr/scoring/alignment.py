@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+_BLOCK = 2000  # sentences that jiwer is given at once
 Alignment = tuple[tuple[str | None, str | None], ...]
 """Pairs (reference word, hypothesis word) in spoken order; None on one side is an insertion or a deletion."""
 
@@ -26,20 +28,22 @@ def align_words(references: Sequence[str], hypotheses: Sequence[str]) -> list[Al
     """
     import jiwer
 
-    output = jiwer.process_words(list(references), list(hypotheses))
     alignments = []
-    for reference, hypothesis, chunks in zip(output.references, output.hypotheses, output.alignments, strict=True):
-        pairs: list[tuple[str | None, str | None]] = []
-        for chunk in chunks:
-            reference_words = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-            hypothesis_words = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            if chunk.type == "delete":
-                pairs += [(word, None) for word in reference_words]
-            elif chunk.type == "insert":
-                pairs += [(None, word) for word in hypothesis_words]
-            else:
-                pairs += zip(reference_words, hypothesis_words, strict=True)
-        alignments.append(tuple(pairs))
+    for pair in _blocks(references, hypotheses):
+        output = jiwer.process_words(*pair)
+        for reference, hypothesis, chunks in zip(output.references, output.hypotheses, output.alignments, strict=True):
+            said, heard = ([*map(sys.intern, words)] for words in (reference, hypothesis))
+            pairs: list[tuple[str | None, str | None]] = []
+            for chunk in chunks:
+                said_words = said[chunk.ref_start_idx : chunk.ref_end_idx]
+                heard_words = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+                if chunk.type == "delete":
+                    pairs += [(word, None) for word in said_words]
+                elif chunk.type == "insert":
+                    pairs += [(None, word) for word in heard_words]
+                else:
+                    pairs += zip(said_words, heard_words, strict=True)
+            alignments.append(tuple(pairs))
     return alignments
 
 
@@ -47,15 +51,21 @@ def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> li
     """Character edit distance of each pair of sentences, the space between words counted as a character."""
     import jiwer
 
-    output = jiwer.process_characters(list(references), list(hypotheses))
     return [
         sum(
             max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
             for chunk in chunks
             if chunk.type != "equal"
         )
-        for chunks in output.alignments
+        for pair in _blocks(references, hypotheses)
+        for chunks in jiwer.process_characters(*pair).alignments
     ]
+
+
+def _blocks(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """Some sentences at a time: what jiwer hands back takes many times the memory of the text."""
+    for start in range(0, len(references), _BLOCK):
+        yield list(references[start : start + _BLOCK]), list(hypotheses[start : start + _BLOCK])
 
 
 @dataclass(frozen=True)

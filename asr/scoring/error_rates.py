@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
+
 from asr.errors import ScoringError
 from asr.scoring.alignment import Alignment, Confusions, align_words, character_errors, operation
-from asr.scoring.bootstrap import rate_interval
+from asr.scoring.bootstrap import rate_intervals, sums_by
+from asr.scoring.normalisation import normaliser
 
+RATES = ("wer", "cer", "ser", "substitutions", "deletions", "insertions")
+"""Word, character and sentence error rate, and substitutions, deletions and insertions per reference word."""
 _LISTED_IDS = 5  # ids an error message shows before it only counts the rest
 
 
@@ -52,17 +57,32 @@ class UtteranceScore:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """An error rate as a fraction with its 95 % bootstrap intervals (`asr.scoring.bootstrap`)."""
+
+    value: float
+    interval: tuple[float, float]
+    """Over utterances."""
+    speaker_interval: tuple[float, float] | None
+    """Over speakers; None where they are not known, or there is one alone."""
+
+
+@dataclass(frozen=True)
 class Score:
     """Error rates of a test set as fractions (0.05 is 5 %); what `score` returns.
 
-    Rates are taken over the set (all errors by all reference words), not averaged over utterances.  Intervals are
-    95 % percentile bootstrap intervals over utterances, computed when first asked for.
+    Rates are taken over the set (all errors by all reference words), not averaged over utterances.  There is at least
+    one reference word.  Intervals are computed when first asked for.
     """
 
     utterances: list[UtteranceScore]
     """In the order of the references."""
     seed: int = 0
     """Of the bootstrap."""
+    normalisation: str = "none"
+    """What both texts went through before they were compared, a name of `asr.scoring.normalisation`."""
+    speakers: Mapping[str, str] | None = None
+    """Utterance id -> speaker, of every utterance; None where they are not known."""
 
     @cached_property
     def hits(self) -> int:
@@ -104,22 +124,20 @@ class Score:
         """Word error rate."""
         return self.errors / self.words
 
-    @cached_property
+    @property
     def wer_interval(self) -> tuple[float, float]:
-        """95 % interval of the word error rate."""
-        errors, words = [u.errors for u in self.utterances], [u.words for u in self.utterances]
-        return rate_interval(errors, words, seed=self.seed)
+        """95 % interval of the word error rate over utterances."""
+        return self._intervals["wer"]
 
     @cached_property
     def cer(self) -> float:
         """Character error rate, the space between words counted as a character."""
         return sum(utterance.character_errors for utterance in self.utterances) / self.characters
 
-    @cached_property
+    @property
     def cer_interval(self) -> tuple[float, float]:
-        """95 % interval of the character error rate."""
-        errors, characters = [u.character_errors for u in self.utterances], [u.characters for u in self.utterances]
-        return rate_interval(errors, characters, seed=self.seed)
+        """95 % interval of the character error rate over utterances."""
+        return self._intervals["cer"]
 
     @property
     def wrong_sentences(self) -> int:
@@ -130,6 +148,52 @@ class Score:
     def sentence_error_rate(self) -> float:
         """Share of utterances with at least one word error."""
         return self.wrong_sentences / len(self.utterances)
+
+    @cached_property
+    def rates(self) -> dict[str, Rate]:
+        """All rates with their intervals, by the names of `RATES`."""
+        speakers = self._speaker_intervals
+        values = (
+            self.wer,
+            self.cer,
+            self.sentence_error_rate,
+            self.substitutions / self.words,
+            self.deletions / self.words,
+            self.insertions / self.words,
+        )
+        return {
+            name: Rate(value, self._intervals[name], speakers[name] if speakers else None)
+            for name, value in zip(RATES, values, strict=True)
+        }
+
+    @cached_property
+    def speaker_count(self) -> int | None:
+        """How many speakers there are; None where they are not known."""
+        return None if self.speakers is None else len(set(self.speakers.values()))
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """Errors and then totals of each rate, `[utterances, 2 * rates]`."""
+        rows = []
+        for u in self.utterances:
+            kinds = (u.substitutions, u.deletions, u.insertions)
+            errors = sum(kinds)
+            rows.append((errors, u.character_errors, errors > 0, *kinds, u.words, u.characters, 1, *[u.words] * 3))
+        return np.array(rows, np.int64)
+
+    @cached_property
+    def _intervals(self) -> dict[str, tuple[float, float]]:
+        return self._bootstrap(self._counts)
+
+    @cached_property
+    def _speaker_intervals(self) -> dict[str, tuple[float, float]] | None:
+        if self.speakers is None or self.speaker_count == 1:
+            return None
+        return self._bootstrap(sums_by([self.speakers[u.id] for u in self.utterances], self._counts))
+
+    def _bootstrap(self, counts: np.ndarray) -> dict[str, tuple[float, float]]:
+        errors, totals = np.split(counts, 2, axis=1)
+        return dict(zip(RATES, rate_intervals(errors, totals, seed=self.seed), strict=True))
 
     @cached_property
     def confusions(self) -> Confusions:
@@ -151,6 +215,16 @@ class Score:
             "utterances": len(self.utterances),
             "words": self.words,
             "characters": self.characters,
+            "normalisation": self.normalisation,
+            "speaker_count": self.speaker_count,
+            "rates": {
+                name: {
+                    "value": rate.value,
+                    "interval": list(rate.interval),
+                    "speaker_interval": rate.speaker_interval and list(rate.speaker_interval),
+                }
+                for name, rate in self.rates.items()
+            },
         }
 
 
@@ -160,20 +234,25 @@ def score(
     *,
     missing: Literal["error", "empty"] = "error",
     seed: int = 0,
+    normalisation: str = "none",
+    speakers: Mapping[str, str] | None = None,
 ) -> Score:
     """Score hypotheses against references.
 
-    Text is compared as it stands: case, punctuation and Unicode form count; only runs of white space are one space.
-    An empty reference is allowed, and every word of its hypothesis is an insertion.
+    Unless normalised, text is compared as it stands: case, punctuation and Unicode form count; only runs of white
+    space are one space.  An empty reference is allowed, and every word of its hypothesis is an insertion.
 
     Args:
         references: id -> text; or, as in jiwer, a list of sentences or one sentence, with ids "1", "2", ...
         hypotheses: the same for the recogniser's output.
         missing: what to do with a reference without hypothesis: an error, or count it as an empty hypothesis.
         seed: of the bootstrap intervals.
+        normalisation: what both texts go through first, a name of `asr.scoring.normalisation`.
+        speakers: utterance id -> speaker, for intervals over speakers.
 
     Raises:
-        ScoringError: the ids differ, lists differ in length, a text is not a string, or no reference has a word.
+        ScoringError: the ids differ, lists differ in length, a text is not a string, no reference has a word, the
+            normalisation is unknown, or an utterance has no speaker.
     """
     if isinstance(references, Mapping) != isinstance(hypotheses, Mapping):
         raise ScoringError("give references and hypotheses the same way: both as id -> text or both as lists")
@@ -186,10 +265,14 @@ def score(
             f"{len(reference_texts)} references but {len(hypothesis_texts)} hypotheses; lists are compared line by line"
         )
     _check_ids(reference_texts, hypothesis_texts, missing)
-    reference_list = list(reference_texts.values())
-    hypothesis_list = [hypothesis_texts.get(identifier, "") for identifier in reference_texts]
+    if speakers is not None:
+        speakers = _of_all(reference_texts, speakers)
+    normalise = normaliser(normalisation)
+    reference_list = [_one_space(normalise(text)) for text in reference_texts.values()]
+    hypothesis_list = [_one_space(normalise(hypothesis_texts.get(identifier, ""))) for identifier in reference_texts]
     if not any(reference_list):
-        raise ScoringError(f"no reference words in {len(reference_list)} utterances, so there is no error rate")
+        after = "" if normalisation == "none" else f" after normalisation {normalisation!r}"
+        raise ScoringError(f"no reference words in {len(reference_list)} utterances{after}, so there is no error rate")
 
     alignments = align_words(reference_list, hypothesis_list)
     all_character_errors = character_errors(reference_list, hypothesis_list)
@@ -211,7 +294,7 @@ def score(
                 alignment=alignment,
             )
         )
-    return Score(utterances, seed)
+    return Score(utterances, seed, normalisation, speakers)
 
 
 def _by_id(side: str, texts: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
@@ -222,7 +305,18 @@ def _by_id(side: str, texts: Mapping[str, str] | Sequence[str]) -> dict[str, str
     for identifier, text in texts.items():
         if not isinstance(text, str):
             raise ScoringError(f"{side} of utterance {identifier!r} is {text!r}, not text; give '' for no words")
-    return {identifier: " ".join(text.split()) for identifier, text in texts.items()}
+    return dict(texts)
+
+
+def _one_space(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _of_all(utterances: Iterable[str], speakers: Mapping[str, str]) -> dict[str, str]:
+    unknown = [identifier for identifier in utterances if identifier not in speakers]
+    if unknown:
+        raise ScoringError(f"{len(unknown)} utterances have no speaker (first {unknown[0]!r}); give each one, or none")
+    return {identifier: speakers[identifier] for identifier in utterances}
 
 
 def _check_ids(references: Mapping[str, str], hypotheses: Mapping[str, str], missing: str) -> None:

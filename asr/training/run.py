@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -24,6 +26,11 @@ from asr.text import Tokenizer
 from asr.training.preparation import build_tokenizer, prepare_examples
 from asr.training.resume import check_resumable
 from asr.training.trainer import Trainer, TrainingResult
+
+USUAL = 95
+"""Percentile of the lengths trained on that decoding cuts long recordings to."""
+SHORTEST_WINDOW, LONGEST_WINDOW = 4.0, 30.0
+"""Seconds: single words make poor windows, and what is longer than a breath has a pause."""
 
 
 def train(
@@ -74,7 +81,7 @@ def train(
     if not len(examples):
         raise TrainingError(f"{config.data.train}: no utterance can be trained on; the lines above say why")
     if main and not resuming:
-        create_folder(output, config, tokenizer)
+        create_folder(output, _with_window(config, examples.seconds), tokenizer)
     printing = console if main else None
     trainer = Trainer(config, output, accelerator, model, tokenizer, examples, dev_set, printing, cache)
     return trainer.run(resuming)
@@ -97,6 +104,15 @@ def _read_dev_set(config: Config, train_set: ManifestIndex) -> list[Utterance]:
             "a dev WER on training data says nothing: split them again"
         )
     return dev_set
+
+
+def _with_window(config: Config, seconds: Sequence[float]) -> Config:
+    """`config` with `decoding.window_seconds` from the lengths trained on, where it does not say."""
+    if config.decoding.window_seconds is not None:
+        return config
+    usual = round(float(np.percentile(np.asarray(seconds), USUAL)), 1)
+    window = min(max(usual, SHORTEST_WINDOW), LONGEST_WINDOW)
+    return config.model_copy(update={"decoding": config.decoding.model_copy(update={"window_seconds": window})})
 
 
 def _accelerator(config: TrainingConfig, device: str, console: Console | None) -> Accelerator:

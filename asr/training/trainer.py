@@ -258,7 +258,7 @@ class Trainer:
         if self.dev_set:
             greedy = DecodingConfig(batch_seconds=self.config.decoding.batch_seconds)
             recogniser = Recogniser(self.bare, self.tokenizer, self.accelerator.device, decoding=greedy)
-            result = evaluate(recogniser, self.dev_set)
+            result = evaluate(recogniser, self.dev_set, facts=False, confidence=False)
             row |= {"dev_wer": result.wer, "dev_cer": result.score.cer}
             if result.failures:
                 row["dev_failures"] = len(result.failures)

@@ -18,7 +18,7 @@ from asr.decoding.times import Timeline, word_times, word_tokens
 from asr.errors import AlignmentError, AudioError, ManifestError, TextError
 from asr.text import normalise
 from asr.transcription.transcript import Segment, Transcript
-from asr.transcription.windows import windows
+from asr.transcription.windows import WINDOW_SECONDS, windows
 
 
 def align_recording(
@@ -26,7 +26,7 @@ def align_recording(
 ) -> Transcript:
     """Align the text in a file with a recording: one segment for each line that has words.
 
-    The recording goes through the model in windows of at most 30 s; their log-probs are joined and aligned as one, so
+    The recording goes through the model in windows, cut at pauses; their log-probs are joined and aligned as one, so
     that no line has to begin or end at a window. Memory: the log-probs (an hour of 29 tokens at 40 ms is 10 MB) and
     what `asr.decoding.alignment.align` saves.
 
@@ -99,15 +99,15 @@ def _model_output(recogniser: Recogniser, audio: AudioSource) -> tuple[np.ndarra
     rate, step = recogniser.sample_rate, recogniser.model.frame_seconds
     parts: list[np.ndarray] = []
     clocks: list[Timeline] = []
-    start = 0
-    for window in windows(stream_audio(audio, rate), rate):
-        log_probs, lengths = recogniser.log_probs(torch.from_numpy(window)[None], torch.tensor([len(window)]))
+    longest = recogniser.decoding.window_seconds or WINDOW_SECONDS
+    for window in windows(stream_audio(audio, rate), rate, longest, overlap=False, skip=False):
+        waveform, start = window.waveform, window.start / rate
+        log_probs, lengths = recogniser.log_probs(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
         values = log_probs[0, : int(lengths[0])].cpu().numpy()
         if not np.isfinite(values).all():
-            raise AudioError(f"the model's output from {start / rate:.1f} s on holds NaN: the model or audio is broken")
+            raise AudioError(f"the model's output from {start:.1f} s on holds NaN: the model or audio is broken")
         parts.append(values)
-        clocks.append(Timeline.of(len(values), step, window, rate, start / rate))
-        start += len(window)
+        clocks.append(Timeline.of(len(values), step, waveform, rate, start))
     return np.concatenate(parts), Timeline.joined(clocks)
 
 

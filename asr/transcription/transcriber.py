@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +14,40 @@ import torch
 
 from asr.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioSource, stream_audio
 from asr.data.batches import make_batches
+from asr.data.reading import load_utterance
+from asr.data.utterance import Utterance
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError
-from asr.transcription.transcript import Alternative, Segment, Transcript, shifted
-from asr.transcription.windows import windows
+from asr.text import SPACE
+from asr.transcription.seams import Piece, Seams
+from asr.transcription.speech import may_be_speech
+from asr.transcription.transcript import Segment, Transcript
+from asr.transcription.windows import WINDOW_SECONDS, Window, windows
 
-Source = AudioSource | np.ndarray | torch.Tensor
-"""A path, the bytes of a file, a file object, or a mono waveform `[samples]`."""
+Source = AudioSource | Utterance | np.ndarray | torch.Tensor
+"""A path, the bytes of a file, a file object, an utterance of a manifest, or a mono waveform `[samples]`."""
+
+BLOCK_SECONDS = 30.0
+"""A waveform in memory is looked at piece by piece, like a file."""
+HELD_BATCHES = 4
+"""Windows of steady noise, which are not decoded, may wait behind one that is until they are this many batches long."""
 
 
 @dataclass
-class _Job:
-    """One source on its way: windows waiting, hypotheses done."""
+class _Item:
+    """What comes out of one source, in order: a window on its way, or the end of the source."""
 
-    lengths: list[int] = field(default_factory=list)
-    hypotheses: list[list[Hypothesis] | None] = field(default_factory=list)
+    source: int
+    window: Window | None
+    hypotheses: list[Hypothesis] | None = None
+    seconds: float = 0.0
+    """Of the source, at its end."""
     error: AudioError | None = None
-    read: bool = False
 
     @property
-    def complete(self) -> bool:
-        return self.read and all(hypotheses is not None for hypotheses in self.hypotheses)
+    def ready(self) -> bool:
+        return self.window is None or self.hypotheses is not None
 
 
 class Transcriber(Recogniser):
@@ -43,7 +57,8 @@ class Transcriber(Recogniser):
         """Transcribe one recording.
 
         Args:
-            source: a path, bytes, a file object, or a waveform `[samples]` of floats in [-1, 1].
+            source: a path, bytes, a file object, an utterance of a manifest, or a waveform `[samples]` of floats in
+                [-1, 1].
             sample_rate: of a waveform, in Hz; files say it themselves.
 
         Raises:
@@ -55,37 +70,117 @@ class Transcriber(Recogniser):
         return result
 
     def transcribe_many(
-        self, sources: Iterable[Source], *, sample_rate: int | None = None
+        self,
+        sources: Iterable[Source],
+        *,
+        sample_rate: int | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Iterator[Transcript | AudioError]:
         """Transcribe recordings together; yields a transcript, or the error, for each source in order.
 
         Memory is bounded by `decoding.batch_seconds`, however long or many the recordings are.
+
+        Args:
+            sources: as for `transcribe`; read one after the other, as results are asked for.
+            sample_rate: of waveforms, in Hz.
+            progress: called with the seconds of audio that have been transcribed since the last call.
         """
-        jobs: list[_Job] = []
-        waiting: list[tuple[_Job, int, np.ndarray]] = []
-        seconds = 0.0
-        for source in sources:
-            job = _Job()
-            jobs.append(job)
+        pieces: list[Piece] = []
+        for item in self._items(sources, sample_rate, progress):
+            if item.window is not None:
+                pieces.append(self._piece(item))
+                continue
+            if item.error is not None:
+                yield item.error
+            else:
+                segments = list(self._seams.join(pieces))
+                text = " ".join(segment.text for segment in segments if segment.text)
+                yield Transcript(text, item.seconds, segments)
+            pieces = []
+
+    def stream(self, source: Source, *, sample_rate: int | None = None) -> Iterator[Segment]:
+        """The segments of one recording as they are decoded, for recordings that never end or fill the memory.
+
+        Raises:
+            AudioError: it cannot be read, perhaps only from some moment on.
+        """
+
+        def pieces() -> Iterator[Piece]:
+            for item in self._items([source], sample_rate, None):
+                if item.error is not None:
+                    raise item.error
+                if item.window is not None:
+                    yield self._piece(item)
+
+        return self._seams.join(pieces())
+
+    @cached_property
+    def _seams(self) -> Seams:
+        return Seams(self.tokenizer, self.model.frame_seconds)
+
+    def _piece(self, item: _Item) -> Piece:
+        assert item.window is not None
+        assert item.hypotheses is not None
+        rate = self.sample_rate
+        return Piece(item.window.start / rate, item.window.end / rate, item.window.overlaps, item.hypotheses)
+
+    def _items(
+        self, sources: Iterable[Source], sample_rate: int | None, progress: Callable[[float], None] | None
+    ) -> Iterator[_Item]:
+        """Decoded windows and ends of sources, in order."""
+        queue: deque[_Item] = deque()
+        waiting: list[_Item] = []
+        seconds, held, heard, told = 0.0, 0.0, 0, 0
+        longest = self.decoding.window_seconds or WINDOW_SECONDS
+
+        def counted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal heard
+            for block in blocks:
+                heard += len(block)
+                yield block
+
+        def done() -> Iterator[_Item]:
+            nonlocal told
+            if progress and not waiting and heard > told:
+                progress((heard - told) / self.sample_rate)
+                told = heard
+            while queue and queue[0].ready:
+                yield queue.popleft()
+
+        for number, source in enumerate(sources):
+            before, error = heard, None
             try:
-                for window in windows(self._blocks(source, sample_rate), self.sample_rate):
-                    job.lengths.append(len(window))
-                    job.hypotheses.append(None)
-                    waiting.append((job, len(job.lengths) - 1, window))
-                    seconds += len(window) / self.sample_rate
-                    if seconds >= self.decoding.batch_seconds:
-                        self._decode_waiting(waiting)
-                        seconds = 0.0
-            except AudioError as error:
-                job.error = error
-            job.read = True
-            while jobs and jobs[0].complete:
-                yield self._assemble(jobs.pop(0))
-        self._decode_waiting(waiting)
-        for job in jobs:
-            yield self._assemble(job)
+                blocks = counted(self._blocks(source, sample_rate))
+                for window in windows(blocks, self.sample_rate, longest, overlap=self._spells_words):
+                    item = _Item(number, window)
+                    queue.append(item)
+                    held += len(window.waveform) / self.sample_rate
+                    if may_be_speech(window.waveform, self.sample_rate):
+                        waiting.append(item)
+                        seconds += len(window.waveform) / self.sample_rate
+                    else:
+                        item.hypotheses = [Hypothesis([], "", 0.0)]
+                    if seconds >= self.decoding.batch_seconds or held >= HELD_BATCHES * self.decoding.batch_seconds:
+                        self._decode(waiting)
+                        seconds = held = 0.0
+                        yield from done()
+            except AudioError as problem:
+                error = problem
+            queue.append(_Item(number, None, seconds=(heard - before) / self.sample_rate, error=error))
+            yield from done()
+        self._decode(waiting)
+        yield from done()
+
+    @property
+    def _spells_words(self) -> bool:
+        """Whether tokens say where words begin: without, overlapping windows cannot be joined between words."""
+        return any(token.startswith(SPACE) for token in self.tokenizer.tokens) and self.decoding.lexicon is None
 
     def _blocks(self, source: Source, sample_rate: int | None) -> Iterator[np.ndarray]:
+        if isinstance(source, Utterance) and source.whole and source.member is None:
+            return stream_audio(source.audio, self.sample_rate, channel=source.channel)
+        if isinstance(source, Utterance):
+            return _in_blocks(load_utterance(source, self.sample_rate), self.sample_rate)
         if not isinstance(source, np.ndarray | torch.Tensor):
             return stream_audio(source, self.sample_rate)
         if isinstance(source, torch.Tensor):
@@ -111,33 +206,22 @@ class Transcriber(Recogniser):
             import soxr
 
             waveform = soxr.resample(waveform, sample_rate, self.sample_rate)
-        return iter([waveform])
+        return _in_blocks(waveform, self.sample_rate)
 
-    def _decode_waiting(self, waiting: list[tuple[_Job, int, np.ndarray]]) -> None:
+    def _decode(self, waiting: list[_Item]) -> None:
         """Decode every waiting window, those of similar length together, and empty the list."""
-        seconds = [len(window) / self.sample_rate for _, _, window in waiting]
+        waveforms = [item.window.waveform for item in waiting if item.window is not None]
+        seconds = [len(waveform) / self.sample_rate for waveform in waveforms]
         for batch in make_batches(seconds, self.decoding.batch_seconds):
-            found = self.nbest([waiting[index][2] for index in batch])
+            found = self.nbest([waveforms[index] for index in batch])
             for index, hypotheses in zip(batch, found, strict=True):
-                job, position, _ = waiting[index]
-                job.hypotheses[position] = hypotheses
+                waiting[index].hypotheses = hypotheses
         waiting.clear()
 
-    def _assemble(self, job: _Job) -> Transcript | AudioError:
-        if job.error is not None:
-            return job.error
-        segments = []
-        start = 0
-        for length, hypotheses in zip(job.lengths, job.hypotheses, strict=True):
-            assert hypotheses is not None
-            begin, end = start / self.sample_rate, (start + length) / self.sample_rate
-            best = hypotheses[0]
-            words = [shifted(word, begin) for word in best.words]
-            others = [Alternative(other.text, other.score) for other in hypotheses[1:]]
-            segments.append(Segment(begin, end, best.text, best.score, words, others))
-            start += length
-        text = " ".join(segment.text for segment in segments if segment.text)
-        return Transcript(text, start / self.sample_rate, segments)
+
+def _in_blocks(waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
+    step = round(BLOCK_SECONDS * sample_rate)
+    return (waveform[start : start + step] for start in range(0, len(waveform), step))
 
 
 def load_model(

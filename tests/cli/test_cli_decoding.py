@@ -81,10 +81,11 @@ def test_calibration_is_kept_and_measured(asr_command: Command, trained: Trained
     assert fitted.status == 0, fitted.err
     assert {line.split()[0] for line in fitted.out.splitlines()} == {"before", "after"}
     assert (folder / "confidence.json").is_file()
-    options = ("--model", folder, "--device", "cpu", "--confidence", "--output", tmp_path / "out", "--json")
-    measured = json.loads(asr_command("evaluate", trained.test, *options).out)
+    options = ("--model", folder, "--device", "cpu", "--output", tmp_path / "out", "--json")
+    measured = json.loads(asr_command("evaluate", trained.test, *options).out)["confidence"]
     assert 0 <= measured["ece"] <= 1
-    assert measured["words_with_confidence"] > 0
+    assert measured["words"] > 0
+    assert measured["calibrated"]
     assert (tmp_path / "out" / "reliability.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jiwer
 import pytest
 
-from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.manifest import Utterance, read_manifest
 
 if TYPE_CHECKING:
     from tests.conftest import Ran, Trained
@@ -20,43 +20,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def utterances(trained: Trained) -> list[Utterance]:
     return list(read_manifest(trained.test))
-
-
-# evaluate
-
-
-def test_evaluate_prints_and_saves_the_score(asr_command: Command, trained: Trained, tmp_path: Path) -> None:
-    options = ["--model", trained.folder, "--output", tmp_path / "out", "--device", "cpu"]
-    ran = asr_command("evaluate", trained.test, *options)
-    assert ran.status == 0, ran.err
-    assert "WER" in ran.out
-    assert "real time" in ran.out
-    saved = json.loads((tmp_path / "out/score.json").read_text())
-    printed = json.loads(asr_command("evaluate", trained.test, *options, "--json").out)
-    assert {key: value for key, value in printed.items() if "time" not in key and "seconds" not in key} == {
-        key: value for key, value in saved.items() if "time" not in key and "seconds" not in key
-    }
-    assert printed["wer"] <= 0.1
-
-
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_evaluate_with_an_unreadable_recording_exits_1(
-    asr_command: Command, trained: Trained, utterances: list[Utterance], tmp_path: Path, options: list[str]
-) -> None:
-    gone = Utterance("gone", tmp_path / "gone.wav", 1.0, 8000, "ab")
-    write_manifest(tmp_path / "cuts.jsonl", [*utterances, gone])
-    ran = asr_command("evaluate", tmp_path, "--model", trained.folder, "--device", "cpu", *options)
-    assert ran.status == 1
-    assert "gone.wav: no such file" in ran.err
-    assert "1 utterances could not be read and are not in the score" in ran.err
-    if options:
-        assert json.loads(ran.out)["failed_utterances"] == 1
-
-
-def test_evaluate_without_manifest_exits_1(asr_command: Command, trained: Trained, tmp_path: Path) -> None:
-    ran = asr_command("evaluate", tmp_path, "--model", trained.folder)
-    assert ran.status == 1
-    assert "holds no cuts.jsonl" in ran.err
 
 
 # score
@@ -100,6 +63,113 @@ def test_score_of_a_missing_file_exits_1(asr_command: Command, tmp_path: Path) -
     ran = asr_command("score", tmp_path / "ref.txt", tmp_path / "hyp.txt")
     assert ran.status == 1
     assert "hyp.txt: no such file" in ran.err
+
+
+def test_score_takes_each_side_in_its_own_format(asr_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("u1 one two\nu2 three\n")
+    (tmp_path / "out.ctm").write_text("u1 1 0.1 0.2 one\nu2 1 0.1 0.2 three\n")
+    ran = asr_command("score", tmp_path / "lines", tmp_path / "out.ctm", "--reference-format", "kaldi", "--json")
+    assert json.loads(ran.out)["deletions"] == 1, ran.err
+    ran = asr_command("score", tmp_path / "lines", tmp_path / "lines", "--format", "kaldi", "--json")
+    assert json.loads(ran.out)["utterances"] == 2
+    ran = asr_command("score", tmp_path / "lines", tmp_path / "out.ctm")
+    assert (ran.status, ran.out) == (1, "")
+    assert "give the format: 'kaldi'" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--normalise", "--normalize"])
+def test_score_normalises_when_asked_and_says_so(asr_command: Command, tmp_path: Path, option: str) -> None:
+    (tmp_path / "ref.trn").write_text("TWENTY ONE OKAY (a)\n")
+    (tmp_path / "hyp.trn").write_text("Twenty-one, okay. (a)\n")
+    files = [tmp_path / "ref.trn", tmp_path / "hyp.trn"]
+    plain = asr_command("score", *files)
+    assert "WER 100.00 %" in plain.out
+    assert "normalisation none" in plain.out.lower()
+    assert "100 % of the errors are case and punctuation: --normalise basic gives WER 0.00 %" in plain.out
+    ran = asr_command("score", *files, option, "basic")
+    assert "WER 0.00 %" in ran.out
+    assert "normalisation basic" in ran.out.lower()
+    assert "--normalise" not in ran.out
+    found = json.loads(asr_command("score", *files, option, "english", "--json").out)
+    assert (found["wer"], found["words"], found["normalisation"]) == (0, 2, "english")
+    assert asr_command("score", *files, option, "whisper").status == 2
+
+
+def test_score_says_what_was_left_out(asr_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "ref.trn").write_text("one two (a)\nthree (b)\n(c)\n")
+    (tmp_path / "hyp.trn").write_text("one two (a)\nfour (c)\nfive (x)\n")
+    files = [tmp_path / "ref.trn", tmp_path / "hyp.trn"]
+    ran = asr_command("score", *files, "--common-only")
+    assert "1 reference without hypothesis left out: 'b'" in ran.out
+    assert "1 hypothesis without reference left out: 'x'" in ran.out
+    assert "references without a word: 1; the 1 words recognised there count as insertions" in ran.out
+    found = json.loads(asr_command("score", *files, "--common-only", "--missing-as-empty", "--json").out)
+    assert [found[key] for key in ("missing_hypotheses", "references_left_out", "hypotheses_left_out")] == [1, 0, 1]
+    assert (found["deletions"], found["insertions"], found["utterances"]) == (1, 1, 3)
+    (tmp_path / "ref.trn").write_text("(a)\n(c)\n(x)\n")
+    ran = asr_command("score", *files)
+    assert ran.status == 1
+    assert "no reference words in 3 utterances" in ran.err
+
+
+def test_score_by_speaker(asr_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "ref.stm").write_text("r A ann 0 2 one two\nr A bob 2 4 three four\nr A ann 4 6 five\n")
+    (tmp_path / "hyp.ctm").write_text("r A 0.5 0.2 one\nr A 1 0.2 two\nr A 2.5 0.2 tree\nr A 4.5 0.2 five\n")
+    files = [tmp_path / "ref.stm", tmp_path / "hyp.ctm"]
+    lines = asr_command("score", *files, "--by-speaker").out.splitlines()
+    table = [line.split()[:4] for line in lines if line.startswith(("ann", "bob"))]
+    assert table == [["bob", "1", "2", "100.00"], ["ann", "2", "3", "0.00"]]
+    found = json.loads(asr_command("score", *files, "--by-speaker", "--json").out)
+    assert {name: group["wer"] for name, group in found["speakers"].items()} == {"ann": 0, "bob": 1}
+    assert found["wer"] == 2 / 5
+
+    (tmp_path / "text").write_text("a1 one\nb1 two\n")
+    (tmp_path / "utt2spk").write_text("a1 ann\nb1 bob\n")
+    listed = ["--utt2spk", tmp_path / "utt2spk", "--by-speaker"]
+    assert "bob" in asr_command("score", tmp_path / "text", tmp_path / "text", *listed).out
+    ran = asr_command("score", tmp_path / "text", tmp_path / "text", "--by-speaker")
+    assert ran.status == 2
+    assert "--utt2spk" in ran.err
+
+
+def test_score_writes_a_report(asr_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "ref.trn").write_text("one two (a)\nthree (b)\n")
+    (tmp_path / "hyp.trn").write_text("one <b>two (a)\nthree (b)\n")
+    report = tmp_path / "deep" / "report.html"
+    assert asr_command("score", tmp_path / "ref.trn", tmp_path / "hyp.trn", "--report", report).status == 0
+    page = report.read_text()
+    assert "hyp.trn against ref.trn" in page
+    assert "<b>two" not in page
+
+
+def test_score_reads_what_transcribe_writes(
+    asr_command: Command, trained: Trained, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    ran = asr_command(
+        "transcribe",
+        trained.test,
+        "--model",
+        trained.folder,
+        "--format",
+        "all",
+        "--output-dir",
+        folder,
+        "--device",
+        "cpu",
+    )
+    assert ran.status == 0, ran.err
+    ran = asr_command("score", trained.test, folder)
+    assert ran.status == 1
+    assert "files of several formats" in ran.err
+    found = {}
+    for format_ in ("txt", "json", "jsonl", "ctm", "trn"):
+        options = ["--hypothesis-format", format_, "--missing-as-empty", "--json"]
+        found[format_] = json.loads(asr_command("score", trained.test, folder, *options).out)
+    assert found["txt"]["utterances"] == len(utterances)
+    assert found["txt"]["wer"] <= 0.1
+    assert {result["wer"] for result in found.values()} == {found["txt"]["wer"]}
+    assert found["txt"]["speaker_count"] == 3
 
 
 # info

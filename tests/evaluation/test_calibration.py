@@ -15,7 +15,6 @@ from asr.errors import ManifestError, OutputError
 from asr.evaluation.calibration import (
     fit,
     fit_calibration,
-    measure_calibration,
     reliability,
     reliability_diagram,
     word_evidence,
@@ -106,9 +105,10 @@ def test_words_of_a_manifest_are_right_where_they_are_in_the_transcript(
 def test_fitted_on_dev_it_is_stored_and_measured(model: Transcriber, mistaken: list[Utterance], tmp_path: Path) -> None:
     calibration = fit_calibration(model, mistaken)
     calibration.save(tmp_path)
-    measured = measure_calibration(model, mistaken, Calibration.load(tmp_path))
+    evidence = word_evidence(model, mistaken)
+    measured = reliability(confidences(evidence.features, Calibration.load(tmp_path)), evidence.correct)
     assert measured.ece < 0.05  # here the errors are in the transcripts: the share of right words is all there is
-    assert measured.ece < measure_calibration(model, mistaken, None).ece
+    assert measured.ece < reliability(confidences(evidence.features, None), evidence.correct).ece
     reliability_diagram(measured, tmp_path / "new" / "reliability.png", "made speech")
     assert (tmp_path / "new" / "reliability.png").read_bytes().startswith(b"\x89PNG")
 

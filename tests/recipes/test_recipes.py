@@ -75,7 +75,7 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
     assert set(results["decoders"]) == {"test, beam 64", "test, beam 64, 3-gram"}
     assert all(found["wer"] < 0.2 and found["utterances"] == 6 for found in results["decoders"].values())
     assert results["tuned"]["dev_wer"]["beam_lm"] <= results["tuned"]["dev_wer"]["greedy"]
-    assert f"{results['wer']:.2%}" in first.stdout
+    assert f"{100 * results['wer']:.2f} %" in first.stdout
     weights = (tmp_path / "model/model.safetensors").read_bytes()
 
     again = run("an4", *arguments, cwd=tmp_path)

@@ -139,19 +139,61 @@ def test_confusions_count_what_was_said_for_what() -> None:
     assert result.confusions.insertions == {"the": 1}
 
 
+def test_more_sentences_than_are_aligned_at_once_equal_jiwer() -> None:
+    generator = np.random.default_rng(0)
+    references, hypotheses = (
+        [" ".join(generator.choice(["the", "cat", "chat", "sat"], size=generator.integers(0, 7))) for _ in range(4500)]
+        for _ in range(2)
+    )
+    result, words = score(references, hypotheses), jiwer.process_words(references, hypotheses)
+    assert (result.wer, result.cer) == (words.wer, jiwer.cer(references, hypotheses))
+    assert (result.substitutions, result.deletions, result.insertions) == (
+        words.substitutions,
+        words.deletions,
+        words.insertions,
+    )
+
+
+def test_texts_are_normalised_as_named_before_they_are_compared() -> None:
+    references, hypotheses = {"a": "  Hello, WORLD"}, {"a": "hello world!"}
+    assert score(references, hypotheses).wer == 1
+    result = score(references, hypotheses, normalisation="basic")
+    assert (result.wer, result.normalisation, result.utterances[0].reference) == (0, "basic", "hello world")
+    with pytest.raises(ScoringError, match="'whisper' is unknown"):
+        score(references, hypotheses, normalisation="whisper")
+    with pytest.raises(ScoringError, match="no reference words in 1 utterances after normalisation 'basic'"):
+        score(["..."], ["..."], normalisation="basic")
+
+
+def test_every_utterance_has_a_speaker_or_none_has() -> None:
+    texts = {"a": "one", "b": "two", "c": "three"}
+    result = score(texts, texts, speakers={"c": "x", "b": "y", "a": "x", "z": "w"})
+    assert (result.speakers, result.speaker_count) == ({"a": "x", "b": "y", "c": "x"}, 2)
+    assert score(texts, texts).speaker_count is None
+    with pytest.raises(ScoringError, match=r"2 utterances have no speaker \(first 'b'\)"):
+        score(texts, texts, speakers={"a": "x"})
+
+
 def test_the_summary_is_json_with_every_key() -> None:
-    result = score({"a": "one two three", "b": "four"}, {"a": "one too three", "b": "four five"})
-    summary = json.loads(json.dumps(result.to_dict()))
+    texts = ({"a": "one two three", "b": "four"}, {"a": "one too three", "b": "four five"})
+    result = score(*texts, normalisation="basic", speakers={"a": "x", "b": "y"})
+    summary = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert set(summary) == {
         "wer", "wer_interval", "cer", "cer_interval", "sentence_error_rate", "substitutions", "insertions",
-        "deletions", "hits", "utterances", "words", "characters",
+        "deletions", "hits", "utterances", "words", "characters", "normalisation", "speaker_count", "rates",
     }  # fmt: skip
     assert (summary["substitutions"], summary["insertions"], summary["deletions"], summary["hits"]) == (1, 1, 0, 3)
     assert (summary["utterances"], summary["words"], summary["characters"]) == (2, 4, 17)
+    assert (summary["normalisation"], summary["speaker_count"]) == ("basic", 2)
     assert summary["wer"] == 0.5
     assert summary["wer_interval"] == list(result.wer_interval)
     low, high = summary["cer_interval"]
     assert low <= summary["cer"] <= high
+    assert list(summary["rates"]) == ["wer", "cer", "ser", "substitutions", "deletions", "insertions"]
+    assert [rate["value"] for rate in summary["rates"].values()] == [0.5, summary["cer"], 1.0, 0.25, 0.0, 0.25]
+    assert summary["rates"]["wer"]["interval"] == summary["wer_interval"]
+    assert summary["rates"]["wer"]["speaker_interval"] == list(result.rates["wer"].speaker_interval or ())
+    assert score(*texts).to_dict()["rates"]["wer"]["speaker_interval"] is None
 
 
 def test_scoring_never_loads_torch() -> None:

@@ -68,19 +68,64 @@ def test_text_that_no_file_can_hold_is_escaped(tmp_path: Path) -> None:
     assert "REF: lone \\udc80" in (tmp_path / "alignments.txt").read_text(encoding="utf-8")
 
 
+def percents(ends: tuple[float, float] | None) -> str:
+    assert ends is not None
+    return f"[{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]"
+
+
+def confused() -> tuple[list[str], list[str]]:
+    references = ["five oh one"] * 30 + ["stop now"] * 9 + ["go now"]
+    hypotheses = ["nine oh one"] * 3 + ["five one"] * 2 + ["five oh one one"] + ["five oh one"] * 24
+    return references, hypotheses + ["stop now"] * 9 + ["now"]
+
+
 def test_summary_shows_rates_intervals_counts_and_the_most_frequent_errors() -> None:
-    references = ["five oh one"] * 30 + ["stop now"] * 10
-    hypotheses = ["nine oh one"] * 3 + ["five one"] * 2 + ["five oh one one"] + ["five oh one"] * 24 + ["stop now"] * 10
-    result = score(references, hypotheses)
-    low, high = (100 * end for end in result.wer_interval)
+    result = score(*confused())
+    ends = {name: percents(rate.interval) for name, rate in result.rates.items()}
+    width = max(
+        map(len, ("6.36 % " + ends["wer"], f"{100 * result.cer:.2f} % {ends['cer']}", "17.50 % " + ends["ser"]))
+    )
+    assert format_summary(result, top=2).splitlines() == [
+        f"            WER {'6.36 % ' + ends['wer']:{width}}   7 of 110 words",
+        f"            CER {f'{100 * result.cer:.2f} % ' + ends['cer']:{width}}   19 of 408 characters",
+        f"Sentence errors {'17.50 % ' + ends['ser']:{width}}   7 of 40 utterances",
+        f"  Substitutions {'2.73 % ' + ends['substitutions']:{width}}   3",
+        f"      Deletions {'2.73 % ' + ends['deletions']:{width}}   3",
+        f"     Insertions {'0.91 % ' + ends['insertions']:{width}}   1",
+        "95 % bootstrap intervals over utterances",
+        "Normalisation none: text as it stands: case and punctuation count",
+        "Substituted: five -> nine (3)",
+        "Deleted: oh (2), go (1)",
+        "Inserted: one (1)",
+        "Never recognised: go (1)",
+        "Worst utterances: 40 (1 in 2 words), 1 (1 in 3 words) and 5 more",
+    ]
+    assert "Substituted" not in format_summary(result, top=0)
+
+
+def test_summary_shows_intervals_over_speakers_where_they_are_known() -> None:
+    references, hypotheses = ({str(key): text for key, text in enumerate(texts)} for texts in confused())
+    result = score(references, hypotheses, speakers={key: f"speaker {int(key) // 4}" for key in references})
     lines = format_summary(result).splitlines()
-    assert lines[0] == f"WER 5.45 % [{low:.2f}, {high:.2f}]  (S 3, D 2, I 1 of 110 words, 40 utterances)"
-    assert lines[1].startswith(f"CER {100 * result.cer:.2f} % [")
-    assert lines[2] == "Sentence errors 15.00 %  (6 of 40 utterances)"
-    assert lines[3:] == ["Substituted: five -> nine (3)", "Deleted: oh (2)", "Inserted: one (1)"]
+    for line, rate in zip(lines, result.rates.values(), strict=False):
+        assert f"{percents(rate.interval)} " in line
+        assert f"   speakers {percents(rate.speaker_interval)} " in line
+    assert lines[6:8] == [
+        "95 % bootstrap intervals over utterances (for these 10 speakers) and over speakers (for others like them)",
+        "Those over speakers are too narrow: only 10 speakers",
+    ]
+    alone = format_summary(score(references, hypotheses, speakers=dict.fromkeys(references, "x")))
+    assert "There is one speaker: the intervals say nothing of others" in alone
+    assert "speakers [" not in alone
 
 
 def test_summary_says_when_the_interval_cannot_be_trusted() -> None:
-    assert "too narrow: no errors" in format_summary(score(["a"] * 50, ["a"] * 50))
+    # 0.942 ** 50 is 5 %: with more wrong sentences than 5.8 %, 50 right ones would be rarer than that.
+    right = format_summary(score(["a"] * 50, ["a"] * 50))
+    assert "too narrow: no errors; up to 5.8 % of such sentences may have some" in right
     assert "too narrow: only 1 utterance" in format_summary(score("a b", "a c"))
     assert "too narrow" not in format_summary(score(["a b"] * 50, ["a b"] * 49 + ["a c"]))
+
+
+def test_summary_names_the_normalisation() -> None:
+    assert "\nNormalisation basic: lower case, no punct" in format_summary(score("A, b", "a b", normalisation="basic"))
