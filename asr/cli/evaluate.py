@@ -22,6 +22,7 @@ from asr.cli.common import (
     Rescore,
     Threads,
     WordBonus,
+    bound_kernel_cache,
     decoding_options,
     error_console,
     print_json,
@@ -104,6 +105,7 @@ def command(
     )
     if options and decoders:
         raise ConfigError(f"--{next(iter(options)).replace('_', '-')} beside --decoder: write it into the --decoder")
+    bound_kernel_cache()
     set_threads(threads)
     from asr.evaluation.decoders import OWN, parse_decoders
     from asr.evaluation.evaluate import check_writable

@@ -28,6 +28,7 @@ from asr.cli.common import (
     Rescore,
     Threads,
     WordBonus,
+    bound_kernel_cache,
     decoding_options,
     set_threads,
 )
@@ -127,6 +128,7 @@ def command(
     in_colour = colour is Colour.always or (colour is Colour.auto and sys.stdout.isatty())
 
     def load() -> Transcriber:
+        bound_kernel_cache()
         set_threads(threads)
         from asr.transcription.transcriber import load_model
 
