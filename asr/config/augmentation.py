@@ -114,6 +114,13 @@ class CodecConfig(Perturbation):
     """Codecs to choose from. Opus costs ten times as much as Vorbis: 40 times real time on one thread."""
 
 
+class NoSpeechConfig(Section):
+    """Sounds without words in place of utterances: noise, hum, notes, knocks, the recording's own pauses."""
+
+    probability: float = Field(0.05, ge=0, le=0.5)
+    """Share of the utterances of an epoch that are replaced, their transcripts by nothing."""
+
+
 class SpecAugmentConfig(Section):
     """SpecAugment (Park et al. 2019) on the normalised features; masked values become 0, the mean."""
 
@@ -140,4 +147,5 @@ class AugmentationConfig(Section):
     clipping: ClippingConfig | None = None
     telephone: TelephoneConfig | None = None
     codec: CodecConfig | None = None
+    no_speech: NoSpeechConfig | None = None
     spec_augment: SpecAugmentConfig | None = SpecAugmentConfig()

@@ -11,6 +11,7 @@ import numpy as np
 
 from asr.config import AugmentationConfig, Perturbation
 from asr.data import noise, perturbations
+from asr.data.no_speech import no_speech
 from asr.data.problems import Problem
 from asr.errors import ConfigError
 
@@ -111,8 +112,16 @@ class Augmenter:
                 )
         if config.codec:
             self._sources["codec"] = list(config.codec.formats)
+        self._no_speech = config.no_speech.probability if config.no_speech else 0.0
         self._babble = babble
         self._others: Sequence[np.ndarray] | None = None
+
+    def no_speech(self, waveform: np.ndarray, *, epoch: int, id: str) -> np.ndarray | None:
+        """A sound without words in the place of this utterance `[samples]`, or None: it keeps its words."""
+        if not self._no_speech:
+            return None
+        random = np.random.default_rng([self.seed, epoch, zlib.crc32(id.encode()), zlib.crc32(b"no_speech")])
+        return no_speech(waveform, self.sample_rate, random) if random.random() < self._no_speech else None
 
     def draw(self, epoch: int, id: str, fastest: float = math.inf) -> list[Step]:
         """What `__call__` does to this utterance, in order.

@@ -91,6 +91,9 @@ class SpeechDataset(Dataset[Loaded]):
         try:
             waveform = load_utterance(utterance, self.sample_rate)
             if self.augmenter is not None:
+                sound = self.augmenter.no_speech(waveform, epoch=epoch, id=utterance.id)
+                if sound is not None:
+                    return Loaded(utterance.id, sound, [])
                 waveform = self.augmenter(waveform, epoch=epoch, id=utterance.id, fastest=example.fastest)
         except AsrError as error:
             return Loaded(utterance.id, None, example.tokens, str(error))
