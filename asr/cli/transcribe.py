@@ -30,6 +30,7 @@ from asr.cli.common import (
     WordBonus,
     bound_kernel_cache,
     decoding_options,
+    quick_imports,
     set_threads,
 )
 from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, OutputError
@@ -127,6 +128,7 @@ def command(
     outputs = Outputs(output_dir, formats) if output_dir and sources.count else None
     in_colour = colour is Colour.always or (colour is Colour.auto and sys.stdout.isatty())
 
+    @quick_imports()
     def load() -> Transcriber:
         bound_kernel_cache()
         set_threads(threads)

@@ -114,7 +114,7 @@ def _knocks(samples: int, rate: int, random: np.random.Generator) -> np.ndarray:
         time = np.arange(length) / rate
         burst = noise.white(length, random)
         if random.random() < 0.5:  # dull
-            burst = np.convolve(burst, np.hanning(max(3, round(0.002 * rate))), mode="same")
+            burst = np.convolve(burst, np.hanning(max(3, round(0.002 * rate))), mode="same")[:length]
         sound[start : start + length] += burst * np.exp(-time * random.uniform(15, 120)) * random.uniform(0.3, 1)
         place += beat if regular else random.uniform(0.3, 1.7) * beat
     return sound

@@ -30,10 +30,11 @@ def speech(seconds: float = 2.0) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_finite_and_as_long_as_what_it_replaces(kind: str, samples: int) -> None:
     waveform = speech(4.0)[:samples]
-    sound = _sound(kind, waveform, RATE, np.random.default_rng(1))
-    assert sound.shape == waveform.shape
-    assert np.isfinite(sound).all()
-    assert float(np.abs(sound).max()) == 0 if kind == "silence" else True
+    for seed in range(30):
+        sound = _sound(kind, waveform, RATE, np.random.default_rng(seed))
+        assert sound.shape == waveform.shape
+        assert np.isfinite(sound).all()
+        assert kind != "silence" or not sound.any()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "silence"])
