@@ -76,28 +76,24 @@ class Row:
     """What one recogniser did with one set of audio; lists have a value for each turn."""
 
     system: System
-    audio_seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    """Of audio."""
     one: list[Run] = field(default_factory=list)
-    two: Run | None = None
-    two_seconds: float = 0.0
+    """On one thread."""
+    two: list[Run] = field(default_factory=list)
+    """On two; programs that are not ours have the first turn alone."""
     texts: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def real_time(self) -> float:
-        """Audio seconds a CPU-second of one thread, all turns together."""
-        return sum(self.audio_seconds) / sum(one.cpu for one in self.one)
 
     def to_dict(self, audio: Audio) -> dict[str, Any]:
         """Plain numbers; speeds are times real time."""
-        assert self.two is not None
-        row = {
+        row: dict[str, Any] = {
             "audio": audio.name,
             "system": self.system.name,
-            "one_thread_cpu": self.real_time,
-            "turns": [seconds / one.cpu for seconds, one in zip(self.audio_seconds, self.one, strict=True)],
-            "two_threads_wall": self.two_seconds / self.two.wall,
-            "load_cpu_seconds": median(one.load_cpu for one in self.one),
-            "peak_mb": max(one.peak_mb for one in self.one),
+            "one_thread_cpu": sum(self.seconds) / sum(run.cpu for run in self.one),
+            "turns": [seconds / run.cpu for seconds, run in zip(self.seconds, self.one, strict=True)],
+            "two_threads_wall": sum(self.seconds[: len(self.two)]) / sum(run.wall for run in self.two),
+            "load_cpu_seconds": median(run.load_cpu for run in self.one),
+            "peak_mb": max(run.peak_mb for run in self.one),
         }
         if audio.references is not None:
             for name in ("none", "english"):
@@ -158,17 +154,17 @@ def long_file(source: Path, minutes: float, folder: Path) -> Audio:
 def measure(systems: Installed, audio: Audio, warm: Path, turns: int) -> list[Row]:
     """Every system on one set of audio, in turn."""
     rows = [Row(system) for _, system in systems]
-    turns = min(turns, len(audio.files))
+    turns = min(turns, len(audio.files))  # a single file is decoded once by every system
     for turn in range(turns):
         for (python, system), row in zip(systems, rows, strict=True):
             share = range(len(audio.files)) if system.kind == "asr" else range(turn, len(audio.files), turns)
             files, seconds = [audio.files[i] for i in share], sum(audio.seconds[i] for i in share)
             print(f"{audio.name}, turn {turn + 1} of {turns}: {system.name}", file=sys.stderr)
             row.one.append(run(python, system, files, warm=[warm]))
-            row.audio_seconds.append(seconds)
+            row.seconds.append(seconds)
             row.texts.update(zip(share, row.one[-1].texts, strict=True))
-            if turn == 0:
-                row.two, row.two_seconds = run(python, system, files, threads=2, warm=[warm]), seconds
+            if turn == 0 or system.kind == "asr":
+                row.two.append(run(python, system, files, threads=2, warm=[warm]))
     return rows
 
 
@@ -198,12 +194,14 @@ def installed(python: Path | None, systems: Iterable[System]) -> list[tuple[Path
 
 
 def show(audio: Audio, rows: list[dict[str, Any]]) -> None:
-    columns = ["", "times real time, 1 thread (CPU)", "2 threads (clock)", "peak MB"]
+    """Speeds in the table are times real time."""
+    columns = ["", "1 thread", "2 threads", "peak MB"]
     if audio.references is not None:
-        columns += ["WER", "WER, English normaliser"]
+        columns += ["WER", "normalised"]
     mean = sum(audio.seconds) / len(audio.files)
     print_table(
-        f"{audio.name}: {len(audio.files)} files of {mean:.1f} s on average",
+        f"{audio.name}: {len(audio.files)} files of {mean:.1f} s on average. Times real time, of the CPU on one thread "
+        "and by the clock on two; WER as it comes and with whisper's English normaliser",
         columns,
         [
             [
@@ -238,7 +236,7 @@ def main(
     mine = [(here, ours), (here, asr_system("asr, greedy, file by file", model, together=False))]
     if lm is not None:
         decoding = {"beam": 64, "lm": str(lm.absolute()), "lm_weight": lm_weight, "word_bonus": word_bonus}
-        mine.append((here, asr_system("asr, beam 64 and language model", model, decoding)))
+        mine.append((here, asr_system("asr, beam 64, language model", model, decoding)))
     others = installed(peers, [*WHISPERS, POCKETSPHINX])
     quick = [(python, system) for python, system in others if system.options.get("compute") != "float32"]
     batched = [whisper(name, "int8", 5, batch=8) for name in ("tiny.en", "base")] if quick else []
