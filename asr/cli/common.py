@@ -22,6 +22,14 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 Device = Annotated[str, typer.Option("--device", help="auto (the GPU when there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; as many as cores by default.")]
+DecodingThreads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="CPU threads. By default one for the network (more wait for each other), all for beam search.",
+    ),
+]
 Beam = Annotated[int | None, typer.Option("--beam", min=1, help="Beam search that keeps so many prefixes.")]
 Lm = Annotated[Path | None, typer.Option("--lm", help="N-gram language model for beam search: .lm, .arpa or .arpa.gz.")]
 LmWeight = Annotated[float | None, typer.Option("--lm-weight", min=0, help="Factor of its log-probability.")]

@@ -12,6 +12,7 @@ import typer
 from asr.cli.common import (
     FAILED,
     Beam,
+    DecodingThreads,
     Device,
     Grammar,
     Hotwords,
@@ -20,7 +21,6 @@ from asr.cli.common import (
     Lm,
     LmWeight,
     Rescore,
-    Threads,
     WordBonus,
     bound_kernel_cache,
     decoding_options,
@@ -83,7 +83,7 @@ def command(
         bool, typer.Option("--skip-untranscribed", help="Leave out utterances without transcript.")
     ] = False,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: DecodingThreads = None,
     json: Json = False,
 ) -> None:
     """Decode manifests and print error rates with 95 % intervals, and where the errors are.
@@ -106,7 +106,7 @@ def command(
     if options and decoders:
         raise ConfigError(f"--{next(iter(options)).replace('_', '-')} beside --decoder: write it into the --decoder")
     bound_kernel_cache()
-    set_threads(threads)
+    set_threads(threads or 1)
     from asr.evaluation.decoders import OWN, parse_decoders
     from asr.evaluation.evaluate import check_writable
     from asr.evaluation.several import evaluate_several

@@ -19,6 +19,7 @@ from asr.cli.common import (
     FAILED,
     INTERRUPTED,
     Beam,
+    DecodingThreads,
     Device,
     Grammar,
     Hotwords,
@@ -26,7 +27,6 @@ from asr.cli.common import (
     Lm,
     LmWeight,
     Rescore,
-    Threads,
     WordBonus,
     bound_kernel_cache,
     decoding_options,
@@ -101,7 +101,7 @@ def command(
     grammar: Grammar = None,
     lexicon: LexiconFile = None,
     rescore: Rescore = None,
-    threads: Threads = None,
+    threads: DecodingThreads = None,
     device: Device = "auto",
     batch_seconds: Annotated[
         float | None, typer.Option("--batch-seconds", min=1, help="Seconds of audio decoded at once; a GPU likes more.")
@@ -131,7 +131,7 @@ def command(
     @quick_imports()
     def load() -> Transcriber:
         bound_kernel_cache()
-        set_threads(threads)
+        set_threads(threads or 1)
         from asr.transcription.transcriber import load_model
 
         decoding = decoding_options(
