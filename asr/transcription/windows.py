@@ -12,7 +12,7 @@ from asr.transcription.speech import FLOOR, levels, pause_level, powers
 WINDOW_SECONDS = 30.0
 """Longest window where the model does not say what it is used to (`decoding.window_seconds`)."""
 WHOLE_SHARE = 1.5
-"""Of the longest window: a recording no longer than this is one utterance, and is not cut."""
+"""Of the longest window: a recording no longer than this is one utterance, and is cut at its ends only."""
 SHORTEST_SHARE = 0.2
 """Of the longest window: where no long pause divides the speech, the cut is looked for behind this."""
 PAUSE_SECONDS = 0.5
@@ -108,8 +108,7 @@ class _Cutter:
     def finish(self) -> Iterator[Window]:
         """The rest."""
         if self.start == 0 and len(self.powers) <= WHOLE_SHARE * self.longest:
-            if len(self.samples):
-                yield self._window(len(self.samples))
+            yield from self._whole()
             return
         while len(self.powers) > self.longest or (len(self.powers) > self.margin and self.skip):
             before = len(self.powers)
@@ -118,6 +117,21 @@ class _Cutter:
                 break
         if len(self.samples):
             yield self._window(len(self.samples))
+
+    def _whole(self) -> Iterator[Window]:
+        """A short recording in one window, without long pauses at its ends."""
+        end = len(self.samples)
+        power = levels(self.powers)
+        speech = np.flatnonzero(power >= pause_level(power)) if self.skip and len(power) else np.zeros(0, int)
+        if len(speech):
+            first, last = int(speech[0]), int(speech[-1]) + 1
+            if len(power) - last > self.pause:
+                end = (last + self.margin) * self.hop
+            if first > self.pause:
+                self._drop(first - self.margin)
+                end -= (first - self.margin) * self.hop
+        if end:
+            yield self._window(end)
 
     def _add(self, block: np.ndarray) -> None:
         self.samples = np.concatenate([self.samples, block])

@@ -163,3 +163,21 @@ def test_windows_come_as_soon_as_their_audio_is_there() -> None:
     for _ in range(20):
         next(stream)
     assert len(read) <= 20 + (CONTEXT_SECONDS + WINDOW_SECONDS) / 30
+
+
+@pytest.mark.parametrize("ends", [(2.0, 3.0), (0.0, 5.0), (4.0, 0.0)])
+def test_long_silence_at_the_ends_of_a_short_recording_is_left_out(ends: tuple[float, float]) -> None:
+    before, after = (np.zeros(round(seconds * RATE), np.float32) for seconds in ends)
+    waveform = np.concatenate([before, talk(4.0), after])
+    (only,) = windows([waveform], RATE)
+    assert only.start == pytest.approx(max(0, ends[0] - MARGIN_SECONDS) * RATE, abs=0.2 * RATE)
+    assert only.end == pytest.approx((4 + ends[0] + min(ends[1], MARGIN_SECONDS)) * RATE, abs=0.2 * RATE)
+    np.testing.assert_array_equal(only.waveform, waveform[only.start : only.end])
+    (all_of_it,) = windows([waveform], RATE, skip=False)
+    assert len(all_of_it.waveform) == len(waveform)
+
+
+def test_short_silence_at_the_ends_stays_as_evaluation_hears_it() -> None:
+    waveform = np.concatenate([np.zeros(300, np.float32), talk(4.0), np.zeros(300, np.float32)])
+    (only,) = windows([waveform], RATE)
+    assert (only.start, only.end) == (0, len(waveform))
