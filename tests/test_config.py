@@ -108,6 +108,8 @@ def test_wrong_type_names_key_and_value(tmp_path: Path, text: str, parts: list[s
         ("augmentation: {speed: {range: [1.1, 0.9]}}", ["augmentation.speed", "1.1", "0.9", "low first"]),
         ("augmentation: {speed: {range: [0.1, 1.0]}}", ["augmentation.speed", "0.1"]),
         ("augmentation: {noise: {probability: 2}}", ["augmentation.noise.probability = 2", "less than or equal to 1"]),
+        ("augmentation: {no_speech: {probability: 0.6}}", ["augmentation.no_speech.probability = 0.6", "equal to 0.5"]),
+        ("augmentation: {no_speech: {seconds: [2, 1]}}", ["augmentation.no_speech", "(2.0, 1.0)", "low first"]),
         ("features: {high_hz: 9000}", ["features", "9000", "8000"]),
         ("features: {low_hz: 4000, high_hz: 4000}", ["features", "4000"]),
         ("features: {hop_ms: 30}", ["features", "30", "25"]),

@@ -115,10 +115,21 @@ class CodecConfig(Perturbation):
 
 
 class NoSpeechConfig(Section):
-    """Sounds without words in place of utterances: noise, hum, notes, knocks, the recording's own pauses."""
+    """Sounds without words, for the model to be silent about: noise, hum, notes, knocks, the recording's own pauses."""
 
     probability: float = Field(0.05, ge=0, le=0.5)
     """Share of the utterances of an epoch that are replaced, their transcripts by nothing."""
+    beside: float = Field(0.05, ge=0, le=1)
+    """Share of the others that get such a sound before them, after them, or both. They lengthen batches: a training
+    with these defaults computes a quarter more."""
+    seconds: tuple[float, float] = (0.2, 2.0)
+    """Shortest and longest sound at one end of an utterance."""
+
+    @model_validator(mode="after")
+    def _check_seconds(self) -> NoSpeechConfig:
+        if not 0 <= self.seconds[0] <= self.seconds[1] <= 10:
+            raise ValueError(f"seconds must lie within 0 and 10, low first, not {self.seconds}")
+        return self
 
 
 class SpecAugmentConfig(Section):

@@ -11,7 +11,7 @@ import numpy as np
 
 from asr.config import AugmentationConfig, Perturbation
 from asr.data import noise, perturbations
-from asr.data.no_speech import no_speech
+from asr.data.no_speech import no_speech, surround
 from asr.data.problems import Problem
 from asr.errors import ConfigError
 
@@ -112,19 +112,28 @@ class Augmenter:
                 )
         if config.codec:
             self._sources["codec"] = list(config.codec.formats)
-        self._no_speech = config.no_speech.probability if config.no_speech else 0.0
+        self._no_speech = config.no_speech
         self._babble = babble
         self._others: Sequence[np.ndarray] | None = None
 
     def no_speech(self, waveform: np.ndarray, *, epoch: int, id: str) -> np.ndarray | None:
         """A sound without words in the place of this utterance `[samples]`, or None: it keeps its words."""
-        if not self._no_speech:
+        if self._no_speech is None:
             return None
-        random = np.random.default_rng([self.seed, epoch, zlib.crc32(id.encode()), zlib.crc32(b"no_speech")])
-        return no_speech(waveform, self.sample_rate, random) if random.random() < self._no_speech else None
+        random = self._random(epoch, id, "no_speech")
+        replaced = random.random() < self._no_speech.probability
+        return no_speech(waveform, self.sample_rate, random) if replaced else None
+
+    def surround(self, waveform: np.ndarray, *, epoch: int, id: str) -> np.ndarray:
+        """This utterance `[samples]` with sounds without words beside it, or as it is; `__call__` begins with this."""
+        if self._no_speech is None or not self._no_speech.beside:
+            return waveform
+        random = self._random(epoch, id, "beside")
+        beside = random.random() < self._no_speech.beside
+        return surround(waveform, self.sample_rate, random, self._no_speech.seconds) if beside else waveform
 
     def draw(self, epoch: int, id: str, fastest: float = math.inf) -> list[Step]:
-        """What `__call__` does to this utterance, in order.
+        """What `__call__` does to this utterance, in order, after `surround`.
 
         Args:
             epoch: from 0.
@@ -133,7 +142,7 @@ class Augmenter:
         """
         steps = []
         for kind, settings in self._active.items():
-            random = np.random.default_rng([self.seed, epoch, zlib.crc32(id.encode()), zlib.crc32(kind.encode())])
+            random = self._random(epoch, id, kind)
             # All is drawn before it is known whether it is needed: the strength does not depend on the probability.
             drawn = random.random() < settings.probability
             strengths = tuple(random.uniform(*settings.range, size=2 if kind == "silence" else 1).tolist())
@@ -153,9 +162,13 @@ class Augmenter:
         Raises:
             AudioError: a file of noise or an impulse response cannot be decoded.
         """
+        waveform = self.surround(waveform, epoch=epoch, id=id)
         for step in self.draw(epoch, id, fastest):
             waveform = self._apply(step, waveform)
         return waveform
+
+    def _random(self, epoch: int, id: str, kind: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, zlib.crc32(id.encode()), zlib.crc32(kind.encode())])
 
     def _apply(self, step: Step, waveform: np.ndarray) -> np.ndarray:
         rate, strength = self.sample_rate, step.strengths[0]

@@ -6,11 +6,16 @@ import numpy as np
 
 from asr.data import noise
 
-KINDS = ("pause", "silence", "white", "pink", "hum", "notes", "chords", "knocks")
-LOUDEST, QUIETEST = -10.0, -70.0
+KINDS = ("pause", "silence", "white", "pink", "brown", "hum", "notes", "chords", "knocks")
+LOUDEST, QUIETEST = -10.0, -80.0
 """dB of full scale."""
 PAUSE_SECONDS = 0.2
 """Length of the pause of a recording that is repeated: its own background noise."""
+PAUSE_DEPTH = 20.0
+"""dB by which a pause lies below the loudest stretch of its length: in a third of single digits that were cut without
+silence, the quietest stretch is part of the word."""
+BESIDE = (-50.0, -5.0)
+"""dB of the utterance's own level, of sounds beside it; its own pause stays as loud as it is."""
 
 
 def no_speech(waveform: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
@@ -19,27 +24,61 @@ def no_speech(waveform: np.ndarray, rate: int, random: np.random.Generator) -> n
     One of `KINDS`, in half of the cases with a second one below it, at a random level. `pause` is the quietest stretch
     of the recording itself, repeated.
     """
-    samples = len(waveform)
-    sound = _sound(str(random.choice(KINDS)), waveform, rate, random)
+    sound = _mixture(waveform, len(waveform), rate, random)
+    return sound * np.float32(10 ** (random.uniform(QUIETEST, LOUDEST) / 20))
+
+
+def surround(waveform: np.ndarray, rate: int, random: np.random.Generator, seconds: tuple[float, float]) -> np.ndarray:
+    """The utterance `[samples]` with such a sound before it, after it, or both, float32 `[more samples]`.
+
+    In half of the cases its own pause where it has one, as loud as it is.
+
+    Args:
+        waveform: of the utterance.
+        rate: Hz.
+        random: of what is drawn.
+        seconds: shortest and longest sound at one end.
+    """
+    before, after = (round(length * rate) for length in random.uniform(*seconds, size=2))
+    match random.integers(3):
+        case 0:
+            before = 0
+        case 1:
+            after = 0
+    own = random.random() < 0.5
+    pause = _pause(waveform, before + after, rate, random) if own else None
+    if pause is not None:
+        sound = pause
+    else:
+        level = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if len(waveform) else 0.0
+        sound = _mixture(waveform, before + after, rate, random)
+        sound = sound * np.float32(level * 10 ** (random.uniform(*BESIDE) / 20))
+    return np.concatenate([sound[:before], waveform, sound[before:]])
+
+
+def _mixture(waveform: np.ndarray, samples: int, rate: int, random: np.random.Generator) -> np.ndarray:
+    """One of `KINDS` with an RMS of 1, in half of the cases with a second one 5 to 30 dB below it, `[samples]`."""
+    sound = _sound(str(random.choice(KINDS)), waveform, samples, rate, random)
     if random.random() < 0.5:
-        other = _sound(str(random.choice(KINDS)), waveform, rate, random)
+        other = _sound(str(random.choice(KINDS)), waveform, samples, rate, random)
         sound = sound + other * np.float32(10 ** (-random.uniform(5, 30) / 20))
-    level = 10 ** (random.uniform(QUIETEST, LOUDEST) / 20)
-    return np.asarray(sound * np.float32(level), np.float32)[:samples]
+    return sound
 
 
-def _sound(kind: str, waveform: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
-    """One kind of sound with an RMS of 1, or all zeros, `[samples]`."""
-    samples = len(waveform)
+def _sound(kind: str, waveform: np.ndarray, samples: int, rate: int, random: np.random.Generator) -> np.ndarray:
+    """One kind of sound with an RMS of 1, or all zeros, `[samples]`; `waveform` for its pause."""
     match kind:
         case "pause":
-            sound = _pause(waveform, rate, random)
+            pause = _pause(waveform, samples, rate, random)
+            sound = noise.pink(samples, rate, random) if pause is None else pause
         case "silence":
             return np.zeros(samples, np.float32)
         case "white":
             sound = noise.white(samples, random) * _swell(samples, rate, random)
         case "pink":
             sound = noise.pink(samples, rate, random) * _swell(samples, rate, random)
+        case "brown":
+            sound = _brown(samples, rate, random) * _swell(samples, rate, random)
         case "hum":
             base = random.uniform(45, 130)
             sound = np.zeros(samples, np.float32)
@@ -53,20 +92,30 @@ def _sound(kind: str, waveform: np.ndarray, rate: int, random: np.random.Generat
     return np.asarray(sound / rms if rms else sound, np.float32)
 
 
-def _pause(waveform: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
-    """The quietest stretch of the recording, joined to itself with cross-fades at random places."""
-    length = min(len(waveform), round(PAUSE_SECONDS * rate))
+def _pause(waveform: np.ndarray, samples: int, rate: int, random: np.random.Generator) -> np.ndarray | None:
+    """The quietest stretch of the recording, joined to itself with cross-fades, `[samples]`; None: it has no pause."""
+    length = round(PAUSE_SECONDS * rate)
     starts = np.arange(0, len(waveform) - length + 1, max(1, length // 4))
+    if len(starts) < 2:
+        return None
     energy = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
-    start = int(starts[(energy[starts + length] - energy[starts]).argmin()]) if len(starts) else 0
+    energies = energy[starts + length] - energy[starts]
+    if energies.min() > energies.max() * 10 ** (-PAUSE_DEPTH / 10):
+        return None
+    start = int(starts[energies.argmin()])
     piece = waveform[start : start + length].astype(np.float32)
-    if not len(piece) or not piece.any():
-        return np.zeros(len(waveform), np.float32)
-    sound, fade, place = np.zeros(len(waveform) + 2 * length, np.float32), np.hanning(length).astype(np.float32), 0
-    while place < len(waveform) + length:
+    sound, fade = np.zeros(samples + 2 * length, np.float32), np.sqrt(np.hanning(length)).astype(np.float32)
+    for place in range(0, samples + length, length // 2):
         sound[place : place + length] += np.roll(piece, int(random.integers(length))) * fade
-        place += length // 2 or 1
-    return sound[length // 2 : length // 2 + len(waveform)]
+    return sound[length // 2 : length // 2 + samples]
+
+
+def _brown(samples: int, rate: int, random: np.random.Generator) -> np.ndarray:
+    """Rumble: noise whose power falls by 6 dB an octave above a random edge, `[samples]`."""
+    from scipy.signal import lfilter
+
+    pole = np.exp(-2 * np.pi * random.uniform(30, 300) / rate)
+    return np.asarray(lfilter([1.0], [1.0, -pole], noise.white(samples, random)), np.float32)
 
 
 def _swell(samples: int, rate: int, random: np.random.Generator) -> np.ndarray:

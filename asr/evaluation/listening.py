@@ -152,8 +152,7 @@ def _versions(
     masks = config.augmentation.spec_augment
     versions = [_Version("Original", "as it is in the manifest", waveform, _features(front_end, waveform))]
     for epoch in range(epochs):
-        steps = augmenter.draw(epoch, utterance.id)
-        augmented = augmenter(waveform, epoch=epoch, id=utterance.id)
+        augmented, done = _augmented(waveform, augmenter, epoch, utterance.id)
         features = _features(front_end, augmented)
         if masks is not None:
             with torch.random.fork_rng(devices=[]):
@@ -161,9 +160,20 @@ def _versions(
                 ones = torch.ones(1, *features.shape)
                 kept = spec_augment(ones, torch.tensor([len(features)]), masks, config.features)[0].numpy()
             features[kept == 0] = np.nan
-        done = ", ".join(map(str, steps)) or "nothing done to the waveform"
         versions.append(_Version(f"Epoch {epoch + 1}", done, augmented, features))
     return versions
+
+
+def _augmented(waveform: np.ndarray, augmenter: Augmenter, epoch: int, id: str) -> tuple[np.ndarray, str]:
+    """What an epoch hears of an utterance `[samples]`, and what was done to it."""
+    sound = augmenter.no_speech(waveform, epoch=epoch, id=id)
+    if sound is not None:
+        return sound, "replaced by a sound without words, its transcript by nothing"
+    done = list(map(str, augmenter.draw(epoch, id)))
+    beside = (len(augmenter.surround(waveform, epoch=epoch, id=id)) - len(waveform)) / augmenter.sample_rate
+    if beside:
+        done.insert(0, f"sounds without words beside it {beside:.2f} s")
+    return augmenter(waveform, epoch=epoch, id=id), ", ".join(done) or "nothing done to the waveform"
 
 
 @torch.inference_mode()
@@ -209,6 +219,12 @@ def _settings(config: AugmentationConfig) -> Iterator[tuple[str, str, str]]:
             choices = getattr(settings, "kinds", None) or getattr(settings, "formats", None)
             strength = f"{' or '.join(choices)}, {strength}" if choices else strength
         yield kind, f"{settings.probability:.0%}", strength
+    sounds = config.no_speech
+    if sounds is not None:
+        yield "no speech", f"{sounds.probability:.0%}", "replaced by a sound without words"
+        if sounds.beside:
+            low, high = sounds.seconds
+            yield "no speech beside", f"{sounds.beside:.0%}", f"{low:g} to {high:g} s before, after, or both"
     masks = config.spec_augment
     if masks is not None:
         yield (

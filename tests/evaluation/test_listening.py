@@ -135,6 +135,22 @@ def test_page_has_players_and_pictures_of_what_training_hears(corpus: Path, tmp_
     assert any("babble" in figure.caption for figure in page.figures)
 
 
+def test_sounds_without_words_are_heard_and_named(corpus: Path, tmp_path: Path) -> None:
+    off = {"noise": None, "speed": None, "silence": None}
+    sounds = {"probability": 0.5, "beside": 1.0, "seconds": [0.5, 0.5]}
+    settings = config(augmentation=AUGMENTATION | off | {"no_speech": sounds})
+    page = Page(listening_page(corpus, settings, tmp_path / "a.html", utterances=4, versions=4))
+    captions = [figure.caption for figure in page.figures if not figure.caption.startswith("Original")]
+    replaced = [caption for caption in captions if "replaced by a sound without words" in caption]
+    beside = [caption for caption in captions if "sounds without words beside it" in caption]
+    assert 4 <= len(replaced) <= 12
+    assert len(replaced) + len(beside) == len(captions) == 16
+    for caption in beside:
+        assert "beside it 0.50 s" in caption or "beside it 1.00 s" in caption
+    text = (tmp_path / "a.html").read_text()
+    assert "<td>0.5 to 0.5 s before, after, or both</td>" in text
+
+
 def grey_share(picture: Image.Image) -> float:
     pixels = np.asarray(picture.convert("RGBA"))
     grey = (pixels == (128, 128, 128, 255)).all(axis=-1)

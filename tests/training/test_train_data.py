@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.config import Config, parse_config, save_config
+from asr.config import Config, NoSpeechConfig, parse_config, save_config
 from asr.data.manifest import Utterance, write_manifest
 from asr.errors import ManifestError, TrainingError
 from asr.model.checkpoint import load_folder
@@ -202,3 +202,14 @@ def test_two_ranks_train_one_model(brief: Callable[..., Config], good: list[Utte
     assert [row["step"] for row in rows] == [5 * epoch for epoch in range(1, 21)]  # each rank takes five an epoch
     assert "left out: good-004" in err
     load_folder(tmp_path / "model")
+
+
+def test_batches_without_a_single_word_are_trained_on(
+    brief: Callable[..., Config], good: list[Utterance], tmp_path: Path
+) -> None:
+    config = brief(good, epochs=3)
+    augmentation = config.augmentation.model_copy(update={"no_speech": NoSpeechConfig(probability=0.5)})
+    data = config.data.model_copy(update={"batch_seconds": 0.5})  # one utterance a batch
+    result = train(config.model_copy(update={"augmentation": augmentation, "data": data}), tmp_path / "model")
+    assert all(np.isfinite(row["loss"]) and "skipped_steps" not in row for row in result.history)
+    assert [row for row in read_log(tmp_path / "model") if row["kind"] == "epoch"][-1]["step"] == 3 * len(good)
