@@ -30,7 +30,9 @@ Source = AudioSource | Utterance | np.ndarray | torch.Tensor
 
 BLOCK_SECONDS = 30.0
 """A waveform in memory is looked at piece by piece, like a file."""
-HELD_BATCHES = 4
+POOLED_BATCHES = 8
+"""Windows of so many batches are sorted by length together: less padding, and no batch that is nearly empty."""
+HELD_BATCHES = 16
 """Windows of steady noise, which are not decoded, may wait behind one that is until they are this many batches long."""
 
 
@@ -86,7 +88,7 @@ class Transcriber(Recogniser):
             progress: called with the seconds of audio that have been transcribed since the last call.
         """
         pieces: list[Piece] = []
-        for item in self._items(sources, sample_rate, progress):
+        for item in self._items(sources, sample_rate, progress, POOLED_BATCHES):
             if item.window is not None:
                 pieces.append(self._piece(item))
                 continue
@@ -106,7 +108,7 @@ class Transcriber(Recogniser):
         """
 
         def pieces() -> Iterator[Piece]:
-            for item in self._items([source], sample_rate, None):
+            for item in self._items([source], sample_rate, None, 1):
                 if item.error is not None:
                     raise item.error
                 if item.window is not None:
@@ -125,13 +127,18 @@ class Transcriber(Recogniser):
         return Piece(item.window.start / rate, item.window.end / rate, item.window.overlaps, item.hypotheses)
 
     def _items(
-        self, sources: Iterable[Source], sample_rate: int | None, progress: Callable[[float], None] | None
+        self,
+        sources: Iterable[Source],
+        sample_rate: int | None,
+        progress: Callable[[float], None] | None,
+        batches: int,
     ) -> Iterator[_Item]:
-        """Decoded windows and ends of sources, in order."""
+        """Decoded windows and ends of sources, in order; `batches` is how many are sorted by length together."""
         queue: deque[_Item] = deque()
         waiting: list[_Item] = []
         seconds, held, heard, told = 0.0, 0.0, 0, 0
         longest = self.decoding.window_seconds or WINDOW_SECONDS
+        pooled = batches * self.decoding.batch_seconds
 
         def counted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
             nonlocal heard
@@ -160,7 +167,7 @@ class Transcriber(Recogniser):
                         seconds += len(window.waveform) / self.sample_rate
                     else:
                         item.hypotheses = [Hypothesis([], "", 0.0)]
-                    if seconds >= self.decoding.batch_seconds or held >= HELD_BATCHES * self.decoding.batch_seconds:
+                    if seconds >= pooled or held >= HELD_BATCHES * self.decoding.batch_seconds:
                         self._decode(waiting)
                         seconds = held = 0.0
                         yield from done()
