@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,8 @@ def command(
     from asr.training import train
 
     result = train(checked, output, resume=resume, overwrite=overwrite, device=device, console=error_console())
+    if os.environ.get("RANK", "0") != "0":  # under torchrun or accelerate: the first process reports
+        return
     if json:
         print_json(
             {

@@ -116,8 +116,18 @@ class TrainingConfig(Section):
     """Seed of initial weights, batch order, augmentation and dropout."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32. CTC is always float32."""
+    ema: float | None = Field(None, ge=0, lt=1)
+    """Decay of a moving average of the weights, which is then what is measured on dev and kept."""
     checkpoint_minutes: float = Field(2.0, gt=0)
     """Most work a crash can cost; a checkpoint is also written after each epoch."""
+    checkpoint_steps: int | None = Field(None, ge=1)
+    """Also write one every so many steps."""
+    keep_last: int = Field(2, ge=1, le=100)
+    """Checkpoints kept: should the newest be damaged, training continues from the one before."""
+    keep_best: int = Field(1, ge=1, le=100)
+    """Epochs with the lowest dev WER whose weights are kept."""
+    log_steps: int = Field(10, ge=1)
+    """Steps between rows of the log; a GPU is not made to wait for its results in between."""
 
 
 class TextConfig(Section):

@@ -60,11 +60,13 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
     """Batches of `(epoch, index)`; the epoch travels along because augmentation is a function of it.
 
     The order depends on seed and epoch alone, so training can continue from any batch of any epoch, with any number of
-    worker processes. Every rank of a distributed run gets the same number of batches.
+    worker processes. Every rank of a distributed run gets the same number of batches: those of one process with `ranks`
+    times the seconds, each dealt out among the ranks, which so take the very steps of that process together. A rank's
+    share may be empty, and may exceed the bound by one utterance. With shards, each rank makes batches of its own.
 
     Args:
         seconds: duration of each utterance.
-        batch_seconds: bound on longest x count of a batch.
+        batch_seconds: bound on longest x count of a batch of one rank.
         seed: of the order.
         rank: of this process.
         ranks: how many processes share the epoch.
@@ -123,10 +125,8 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         return [batch for stage in self.stages(epoch) for batch in stage.batches]
 
     def _whole(self, epoch: int) -> list[Stage]:
-        batches = make_batches(self.seconds, self.batch_seconds, shuffle=self._shuffle(epoch))
-        missing = -len(batches) % self.ranks  # the last round is filled up from the first
-        batches += (batches * missing)[:missing]
-        return [Stage([], batches[self.rank :: self.ranks])]
+        batches = make_batches(self.seconds, self.ranks * self.batch_seconds, shuffle=self._shuffle(epoch))
+        return [Stage([], [batch[self.rank :: self.ranks] for batch in batches])]
 
     def _sharded(self, epoch: int, shards: Sequence[range]) -> list[Stage]:
         order = list(self._used)

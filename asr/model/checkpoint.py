@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,39 +20,80 @@ from asr.model.acoustic import AcousticModel
 from asr.text import Tokenizer
 
 CONFIG, TOKENS, WEIGHTS, CARD = "config.yaml", "tokens.txt", "model.safetensors", "README.md"
+CHECKSUM = "checksum"
+"""Key of the metadata: SHA-256 over the names, types, shapes and bytes of all tensors and over the other metadata."""
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file under a temporary name, flush it to disk, rename it: a crash leaves the old file.
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file with a checksum under a temporary name, flush it to disk, rename it, flush the folder.
+
+    A crash leaves the old file or the new one.
 
     Raises:
         CheckpointError: it could not be written (no space left, say); what stood there before is untouched.
     """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = dict(metadata or {})
+    described[CHECKSUM] = _checksum(plain, described)
     try:
         with replacing(path) as partial:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-            with open(partial, "rb") as written:
-                os.fsync(written.fileno())
+            save_file(plain, partial, described)
+            _flush(partial)
+        _flush(path.parent)  # or the new name is lost when the power fails
     except (OSError, SafetensorError) as error:
         kept = f"; the previous {path.name} is kept" if path.exists() else ""
         raise CheckpointError(f"{path}: cannot be written ({error}){kept}. Free some space and use --resume") from None
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
+    """Tensors and metadata of a safetensors file; the checksum is verified where there is one, and left out.
 
     Raises:
-        CheckpointError: it is missing, truncated or of another format.
+        CheckpointError: it is missing, truncated, of another format, or has changed since it was written.
+    """
+    try:
+        tensors, metadata = read_tensors(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}; copy it again or train again") from None
+    metadata.pop(CHECKSUM, None)
+    return tensors, metadata
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As `load_tensors`, the checksum among the metadata.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: truncated, of another format, or changed since it was written.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: truncated, or not a safetensors file ({error}); copy it again or train again"
-        ) from None
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"truncated, or not a safetensors file ({error})") from None
+    rest = {key: value for key, value in metadata.items() if key != CHECKSUM}
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(tensors, rest):
+        raise ValueError("damaged, its content does not match its checksum")
+    return tensors, metadata
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def create_folder(folder: Path, config: Config, tokenizer: Tokenizer) -> None:

@@ -9,28 +9,31 @@ from typing import Any
 from asr.config import Config, load_config
 from asr.errors import TrainingError
 from asr.model.checkpoint import CARD, CONFIG, TOKENS, WEIGHTS
+from asr.training.checkpoints import Checkpoints
 from asr.training.log import LOG
-from asr.training.state import LAST
 
-FREE_TO_CHANGE = ("data.workers", "training.checkpoint_minutes", "decoding.")
+FREE_TO_CHANGE = ("data.workers", "training.checkpoint_", "training.keep_", "training.log_steps", "decoding.")
 """Keys, or how they begin, that do not change what is learnt."""
 
 
 def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bool) -> bool:
-    """Whether to continue from `last.safetensors` (true) or to start from the beginning.
+    """Whether to continue from the newest checkpoint (true) or to start from the beginning.
 
     Raises:
         TrainingError: a training is there and neither `resume` nor `overwrite` is set, or its configuration differs.
     """
+    checkpoints = Checkpoints(output, config.training.keep_last, config.training.keep_best)
     if overwrite:
-        for name in (LAST, WEIGHTS, CARD, CONFIG, TOKENS, LOG):
+        checkpoints.clear()
+        for name in (WEIGHTS, CARD, CONFIG, TOKENS, LOG):
             (output / name).unlink(missing_ok=True)
         shutil.rmtree(output / "tensorboard", ignore_errors=True)
         return False
-    if not (output / LAST).exists():
+    if not checkpoints.any():
         if (output / WEIGHTS).exists():
             raise TrainingError(
-                f"{output}: holds a model, but no {LAST} to continue from; choose another --output, or --overwrite it"
+                f"{output}: holds a model, but no checkpoint to continue from; "
+                "choose another --output, or --overwrite it"
             )
         return False
     if not resume:

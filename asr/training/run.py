@@ -44,13 +44,13 @@ def train(
 ) -> TrainingResult:
     """Train a model into the folder `output`.
 
-    The folder becomes a model folder (the epoch with the lowest dev WER) and also holds `last.safetensors`, from which
+    The folder becomes a model folder (the epoch with the lowest dev WER) and also holds `checkpoints/`, from which
     `resume` continues exactly, `log.jsonl` and `tensorboard/`.
 
     Args:
         config: `data.train` must be set; without `data.dev` the last epoch is kept.
         output: a new folder, or with `resume` one that an earlier call has left.
-        resume: go on from `last.safetensors`; starts from the beginning when there is none yet.
+        resume: go on from the newest checkpoint; starts from the beginning when there is none yet.
         overwrite: forget what an earlier training left in `output`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         console: where progress is printed; None prints nothing.

@@ -1,20 +1,19 @@
-"""Everything a training needs to go on exactly where it was, in one safetensors file: no pickle, whole or absent."""
+"""Everything a training needs to go on exactly where it was, as the tensors and metadata of one safetensors file."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from asr.errors import CheckpointError
-from asr.model.acoustic import AcousticModel
-from asr.model.checkpoint import load_tensors, load_weights, save_tensors
-
-LAST = "last.safetensors"
+from asr.model.checkpoint import load_weights
+from asr.training.checkpoints import Found
+from asr.training.plateau import Plateau
+from asr.training.step import Step
 
 
 @dataclass
@@ -24,7 +23,10 @@ class Progress:
     epoch: int = 0
     """Epochs finished."""
     batch: int = 0
-    """Batches done in the epoch that is under way."""
+    """Batches done in the epoch that is under way, and how many it has."""
+    batches: int = 0
+    ranks: int = 1
+    """Processes among which it was dealt out."""
     step: int = 0
     """Optimiser steps since the start."""
     train_seconds: float = 0.0
@@ -42,50 +44,59 @@ class Progress:
     pending_loss: float = 0.0
     """The same since the last row of the log."""
     pending_labels: int = 0
+    pending_emitted: int = 0
+    """Frames whose likeliest token is not the blank, since then, of so many frames."""
+    pending_frames: int = 0
     skipped_in_a_row: int = 0
     skipped: int = 0
     """Steps left out because loss or gradient were not finite."""
+    plateau: Plateau = field(default_factory=Plateau)
 
 
-def save_state(
-    path: Path, model: AcousticModel, optimiser: torch.optim.Optimizer, scaler: Any | None, progress: Progress
-) -> None:
-    """Write weights, optimiser, random generators and progress atomically."""
-    tensors: dict[str, Tensor] = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, values in optimiser.state_dict()["state"].items():
+def state(step: Step, progress: Progress) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Weights, their average, optimiser and progress, as tensors and metadata of one safetensors file."""
+    tensors: dict[str, Tensor] = {f"model.{name}": tensor for name, tensor in step.bare.state_dict().items()}
+    for index, values in step.optimiser.state_dict()["state"].items():
         for name, value in values.items():
             tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    if step.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in step.average.tensors().items()}
     metadata = {"progress": json.dumps(asdict(progress))}
-    if scaler is not None:
-        metadata["scaler"] = json.dumps(scaler.state_dict())
-    save_tensors(path, tensors, metadata)
+    if step.accelerator.scaler is not None:
+        metadata["scaler"] = json.dumps(step.accelerator.scaler.state_dict())
+    return tensors, metadata
 
 
-def load_state(path: Path, model: AcousticModel, optimiser: torch.optim.Optimizer, scaler: Any | None) -> Progress:
-    """Put back what `save_state` wrote.
+def restore(step: Step, found: Found) -> Progress:
+    """Put back what `state` gave.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or another training's.
+        CheckpointError: the file is another training's.
     """
-    tensors, metadata = load_tensors(path)
+    foreign = CheckpointError(f"{found.path}: no checkpoint of this training; start anew in another folder")
     try:
-        progress = Progress(**json.loads(metadata["progress"]))
+        values = json.loads(found.metadata["progress"])
+        progress = Progress(**{**values, "plateau": Plateau(**values["plateau"])})
     except (KeyError, TypeError, json.JSONDecodeError):
-        raise CheckpointError(f"{path}: no training checkpoint of this version; start anew in another folder") from None
-    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    load_weights(model, weights, path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["random.cpu"])
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
-    if scaler is not None and "scaler" in metadata:
-        scaler.load_state_dict(json.loads(metadata["scaler"]))
+        raise foreign from None
+    sections: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
+    for name, tensor in found.tensors.items():
+        section, _, key = name.partition(".")
+        sections.setdefault(section, {})[key] = tensor
+    load_weights(step.bare, sections["model"], found.path)
+    optimiser: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in sections["optimiser"].items():
+        index, _, key = name.partition(".")
+        optimiser.setdefault(int(index), {})[key] = tensor
+    try:
+        if step.average is not None:
+            step.average.load(sections["average"])
+        if len(optimiser) not in (0, len(list(step.bare.parameters()))):
+            raise foreign
+    except KeyError:
+        raise foreign from None
+    groups = step.optimiser.state_dict()["param_groups"]
+    step.optimiser.load_state_dict({"state": optimiser, "param_groups": groups})
+    if step.accelerator.scaler is not None and "scaler" in found.metadata:
+        step.accelerator.scaler.load_state_dict(json.loads(found.metadata["scaler"]))
     return progress

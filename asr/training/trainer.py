@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.console import Console
 
-from asr.config import Config, DecodingConfig, TrainingConfig
+from asr.config import Config, DecodingConfig
 from asr.data.examples import Examples
-from asr.data.loading import Batch, silence
+from asr.data.loading import Batch
 from asr.data.problems import summarise
 from asr.data.shard_cache import ShardCache
 from asr.data.utterance import Utterance
@@ -27,17 +28,17 @@ from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import WEIGHTS, load_tensors, load_weights, save_tensors
 from asr.text import Tokenizer
 from asr.training.card import write_card
+from asr.training.checkpoints import Checkpoints
 from asr.training.feed import Feed
 from asr.training.interrupt import StopRequest
 from asr.training.log import TrainingLog
-from asr.training.loss import ctc_loss
+from asr.training.memory import explain, is_out_of_memory
 from asr.training.schedule import learning_rate
-from asr.training.state import LAST, Progress, load_state, save_state
+from asr.training.state import Progress, restore, state
+from asr.training.step import Step
 
 LONG_WAIT = 0.1
 """Share of an epoch spent waiting for data that is worth a line on the terminal."""
-LOG_EVERY = 10
-"""Steps between rows of the log; the loss stays on the device in between."""
 MOST_SKIPPED = 10
 """Steps in a row with a loss or gradient that is not finite before training gives up."""
 
@@ -75,8 +76,7 @@ class Trainer:
         self.config, self.output, self.accelerator, self.console = config, output, accelerator, console
         self.examples, self.dev_set, self.tokenizer = examples, dev_set, tokenizer
         self.main = accelerator.is_main_process
-        self.progress = Progress()
-        self.bare = model.to(accelerator.device)
+        self.progress = Progress(ranks=accelerator.num_processes)
         self.feed = Feed(
             config,
             examples,
@@ -85,24 +85,29 @@ class Trainer:
             accelerator.num_processes,
             pin_memory=accelerator.device.type == "cuda",
         )
-        self.optimiser = _optimiser(self.bare, config.training, accelerator.device)
-        self.model = accelerator.prepare_model(self.bare)
-        self.wrapped_optimiser = accelerator.prepare_optimizer(self.optimiser)
+        self.step = Step(config, accelerator, model)
+        self.bare = self.step.bare
+        self.checkpoints = Checkpoints(output, config.training.keep_last, config.training.keep_best)
         self.interrupted = StopRequest()
+        self.unsettled: list[list[str]] = []  # ids of the batches whose steps have not been read yet
         self.unreported: list[tuple[str, str]] = []
         self.warned = False
 
     def run(self, resuming: bool) -> TrainingResult:
         """Train from where `progress` stands to the last epoch."""
+        passed_over: list[str] = []
         if resuming:
-            self.progress = load_state(self.output / LAST, self.bare, self.optimiser, self.accelerator.scaler)
+            found = self.checkpoints.newest()
+            if found is None:
+                raise TrainingError(f"{self.output}: no checkpoint to continue from; --overwrite starts over")
+            self.progress, passed_over = restore(self.step, found), found.skipped
         else:
             if self.config.features.normalisation == "global":
                 self._measure_features()
-            self._save_last()  # from here on the folder is a training that can be continued
+            self._save()  # from here on the folder is a training that can be continued
         self.log = TrainingLog(self.output, self.progress.step, self.console) if self.main else None
         try:
-            self._introduce(resuming)
+            self._introduce(resuming, passed_over)
             with self.interrupted.listening():
                 self._epochs()
         finally:
@@ -110,7 +115,7 @@ class Trainer:
                 self.log.close()
         return self._finish()
 
-    def _introduce(self, resuming: bool) -> None:
+    def _introduce(self, resuming: bool, passed_over: list[str]) -> None:
         if not self.log:
             return
         device = self.accelerator.device
@@ -121,6 +126,8 @@ class Trainer:
         )
         for line in summarise(self.feed.augmenter.problems, "augmentation", what="recordings"):
             self.log.say(line)
+        for line in passed_over:
+            self.log.say(line)
         if resuming:
             self.log.say(f"continuing after epoch {self.progress.epoch}, step {self.progress.step}")
 
@@ -129,87 +136,92 @@ class Trainer:
         if self.log:
             self.log.start(training.epochs, self.progress.epoch)
         for epoch in range(self.progress.epoch, training.epochs):
+            self._keep_place(epoch)
             with self.feed.batches(epoch, self.progress.batch) as batches:
                 waited = self._epoch(epoch, batches)
             self._end_epoch(epoch, waited)
 
+    def _keep_place(self, epoch: int) -> None:
+        """Note how many batches `epoch` has; where processes came or went since, go on at the same share of it."""
+        progress, batches, ranks = self.progress, self.feed.count(epoch), self.accelerator.num_processes
+        if progress.batch and progress.ranks != ranks:
+            before = progress.batch
+            progress.batch = min(batches - 1, round(before * batches / progress.batches))
+            if self.log:
+                self.log.say(
+                    f"{ranks} processes now, {progress.ranks} before: epoch {epoch + 1} goes on at batch "
+                    f"{progress.batch} of {batches} instead of {before} of {progress.batches}"
+                )
+        progress.batches, progress.ranks = batches, ranks
+
     def _epoch(self, epoch: int, loaded: Iterable[Batch]) -> float:
         """One pass; returns the share of its wall time that was spent waiting for data."""
         progress, training = self.progress, self.config.training
-        batches = self.feed.count(epoch)
-        self.model.train()
+        self.step.model.train()
         started = saved = time.monotonic()
         seconds_before = progress.train_seconds
-        pending = torch.tensor(progress.pending_loss, device=self.accelerator.device)
         asked, waited = started, 0.0
         for batch in loaded:
             waited += time.monotonic() - asked
-            rate = learning_rate(training, (epoch + progress.batch / batches) / training.epochs)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
+            rate = learning_rate(training, (epoch + progress.batch / progress.batches) / training.epochs)
             self._report(batch.failures)
-            loss = self._step(batch)
-            progress.batch += 1
-            progress.step += 1
-            progress.audio_seconds += float(batch.lengths.sum()) / self.config.features.sample_rate
-            if loss is None:
-                self._skipped(batch)
-            else:
-                progress.skipped_in_a_row = 0
-                pending += loss
-                progress.pending_labels += int(batch.token_lengths.sum())
+            self._take(batch, rate)
             asked = now = time.monotonic()
             progress.train_seconds = seconds_before + now - started
-            last = progress.batch == batches
-            if progress.step % LOG_EVERY == 0 or last:
-                self._log_steps(pending, rate, epoch + progress.batch / batches)
-                pending = torch.zeros_like(pending)
-            stop = self._stop_asked()
-            if stop or (now - saved > 60 * training.checkpoint_minutes and not last):
-                progress.pending_loss = float(pending)
-                self._save_last()
+            last = progress.batch == progress.batches
+            log_due = progress.step % training.log_steps == 0 or last
+            save_due = training.checkpoint_steps is not None and progress.step % training.checkpoint_steps == 0
+            if not (log_due or save_due or self.accelerator.device.type == "cpu"):
+                continue  # a GPU is not made to wait
+            stop = self._settle()
+            if log_due:
+                self._log_steps(rate, epoch + progress.batch / progress.batches)
+            if stop or save_due or (now - saved > 60 * training.checkpoint_minutes and not last):
+                self._save()
                 saved = now
             if stop:
                 raise Interrupted(f"interrupted at step {progress.step}; saved. Add --resume to go on from there")
         return waited / (time.monotonic() - started)
 
-    def _stop_asked(self) -> bool:
-        """Whether to stop after this step; ranks ask each other now and then, as all must stop after the same one."""
-        if self.accelerator.num_processes == 1:
-            return bool(self.interrupted)
-        if self.progress.step % LOG_EVERY:
-            return False
-        asked = torch.tensor(float(bool(self.interrupted)), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked) > 0)
+    def _take(self, batch: Batch, rate: float) -> None:
+        progress = self.progress
+        try:
+            self.step(batch, progress.step, rate, asked=bool(self.interrupted))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(f"step {progress.step + 1}: {explain(batch, self.config)}") from None
+        progress.batch += 1
+        progress.step += 1
+        self.unsettled.append(batch.ids)
 
-    def _step(self, batch: Batch) -> torch.Tensor | None:
-        """One optimiser step; the sum of the losses, or None when it was skipped because something was not finite."""
-        if not batch.ids:  # no recording of this batch could be read
-            if self.accelerator.num_processes == 1:
-                return torch.zeros((), device=self.accelerator.device)
-            batch = silence(self.config.features.sample_rate)  # the other ranks wait for this one's gradients
-        batch = batch.to(self.accelerator.device)
-        with self.accelerator.autocast():
-            log_probs, frames = self.model(batch.waveforms, batch.lengths, self.config.augmentation.spec_augment)
-        losses = ctc_loss(log_probs, frames, batch.tokens, batch.token_lengths)
-        loss = losses.sum() * bool(batch.ids)
-        self.accelerator.backward(loss / batch.token_lengths.sum().clamp(min=1))
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.clip)
-        finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
-        if finite or self.accelerator.scaler is not None:  # the fp16 scaler skips by itself, and must be told
-            self.wrapped_optimiser.step()
-        self.wrapped_optimiser.zero_grad()
-        return loss.detach() if finite else None
+    def _settle(self) -> bool:
+        """Take in what the steps since the last time came to; whether to stop, the same on every rank."""
+        progress, counts = self.progress, self.step.read()
+        progress.pending_loss += counts.loss
+        progress.pending_labels += counts.labels
+        progress.pending_emitted += counts.emitted
+        progress.pending_frames += counts.frames
+        progress.audio_seconds += counts.seconds
+        ids, self.unsettled = self.unsettled, []
+        if any(counts.skipped) and self.accelerator.num_processes > 1:
+            everybody = gather_object([ids])
+            ids = [[key for keys in row for key in keys] for row in zip(*everybody, strict=True)]
+        first = progress.step - len(counts.skipped) + 1
+        for number, (skipped, keys) in enumerate(zip(counts.skipped, ids, strict=True), start=first):
+            progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if skipped else 0
+            if skipped:
+                self._skipped(number, keys)
+        return counts.asked
 
-    def _skipped(self, batch: Batch) -> None:
+    def _skipped(self, step: int, ids: list[str]) -> None:
         self.progress.skipped += 1
-        self.progress.skipped_in_a_row += 1
         if self.log:
-            self.log.row(self.progress.step, {"skipped": batch.ids}, "skip")
-            self.log.say(f"step {self.progress.step}: loss or gradient not finite, skipped: {', '.join(batch.ids[:5])}")
+            self.log.row(step, {"skipped": ids}, "skip")
+            self.log.say(f"step {step}: loss or gradient not finite, skipped: {', '.join(ids[:5])}")
         if self.progress.skipped_in_a_row >= MOST_SKIPPED:
             raise TrainingError(
-                f"loss or gradient not finite {MOST_SKIPPED} times in a row at step {self.progress.step}; "
+                f"loss or gradient not finite {MOST_SKIPPED} times in a row at step {step}; "
                 "lower training.learning_rate, or raise training.warmup"
             )
 
@@ -228,51 +240,48 @@ class Trainer:
         if self.log:
             self.log.end_failures(epoch)
 
-    def _log_steps(self, pending: torch.Tensor, rate: float, epochs: float) -> None:
+    def _log_steps(self, rate: float, epochs: float) -> None:
         progress = self.progress
-        total, labels = float(pending), progress.pending_labels
-        progress.pending_loss, progress.pending_labels = 0.0, 0
+        total, labels, frames = progress.pending_loss, progress.pending_labels, progress.pending_frames
+        emitted = progress.pending_emitted / max(frames, 1)
+        progress.pending_loss, progress.pending_labels, progress.pending_emitted, progress.pending_frames = 0.0, 0, 0, 0
         progress.epoch_loss += total
         progress.epoch_labels += labels
-        if not self.log or not labels:
+        if not labels:
             return
         loss = total / labels
+        stuck = progress.plateau.update(progress.step, loss, emitted)
+        if not self.log:
+            return
         speed = progress.audio_seconds / max(progress.train_seconds, 1e-9)
-        values = {"loss": loss, "learning_rate": rate, "audio_seconds_per_second": speed}
+        values = {"loss": loss, "emitted": emitted, "learning_rate": rate, "audio_seconds_per_second": speed}
         self.log.row(progress.step, values, "train")
+        if stuck:
+            self.log.say(stuck)
         wer = f" dev WER {progress.history[-1]['dev_wer']:.1%}" if progress.history and self.dev_set else ""
         self.log.show(epochs, f"epoch {progress.epoch + 1} loss {loss:.3f}{wer}", f"{speed:.0f} s/s")
 
     def _end_epoch(self, epoch: int, waited: float) -> None:
         progress = self.progress
         self._report_of_all_ranks(epoch)
-        heard = torch.tensor(progress.audio_seconds, device=self.accelerator.device)
-        if not float(self.accelerator.reduce(heard)):  # on all ranks: one alone may have lost all of its shards
+        if not progress.audio_seconds:
             raise TrainingError(f"{self.config.data.train}: no recording could be read; the lines above say why")
         started = time.monotonic()
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "loss": progress.epoch_loss / progress.epoch_labels if progress.epoch_labels else math.nan,
         }
-        better = True
-        if self.dev_set:
-            greedy = DecodingConfig(batch_seconds=self.config.decoding.batch_seconds)
-            recogniser = Recogniser(self.bare, self.tokenizer, self.accelerator.device, decoding=greedy)
-            result = evaluate(recogniser, self.dev_set, facts=False, confidence=False)
-            row |= {"dev_wer": result.wer, "dev_cer": result.score.cer}
-            if result.failures:
-                row["dev_failures"] = len(result.failures)
-            best = (progress.best_wer, progress.best_cer)
-            better = best[0] is None or best[1] is None or (result.wer, result.score.cer) <= (best[0], best[1])
+        with self.step.average.in_place() if self.step.average else nullcontext():
+            better = self._measure_dev(row)
+            progress.train_seconds += time.monotonic() - started
+            row["seconds"] = progress.train_seconds
+            if progress.skipped:
+                row["skipped_steps"] = progress.skipped  # since the start
             if better:
-                progress.best_wer, progress.best_cer = result.wer, result.score.cer
-        if better:
-            progress.best_epoch = epoch + 1
-        progress.train_seconds += time.monotonic() - started
-        if progress.skipped:
-            row["skipped_steps"] = progress.skipped  # since the start
-        row["seconds"] = progress.train_seconds
-        progress.history.append(row)
+                progress.best_epoch = epoch + 1
+            progress.history.append(row)
+            if self.main:
+                self._save_weights(row, better)
         progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_labels = epoch + 1, 0, 0.0, 0
         if self.log:
             self.log.row(progress.step, row | {"waited": round(waited, 4)}, "epoch")
@@ -282,15 +291,37 @@ class Trainer:
             dev = f"  dev WER {row['dev_wer']:6.2%}  CER {row['dev_cer']:6.2%}" if self.dev_set else ""
             best_mark = "  best" if better and self.dev_set else ""
             self.log.say(f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}{dev}  {row['seconds']:.0f} s{best_mark}")
-        if better and self.main:
-            save_tensors(self.output / WEIGHTS, self.bare.state_dict())
-            write_card(self.output, self.config, self.progress, self.bare, self.examples)
-        self._save_last()
+        self._save()
         self.accelerator.wait_for_everyone()
 
-    def _save_last(self) -> None:
+    def _measure_dev(self, row: dict[str, Any]) -> bool:
+        """Put the error rates on the dev set into `row`; whether they are the best so far (ties count as better)."""
+        progress = self.progress
+        if not self.dev_set:
+            return True
+        greedy = DecodingConfig(batch_seconds=self.config.decoding.batch_seconds)
+        recogniser = Recogniser(self.bare, self.tokenizer, self.accelerator.device, decoding=greedy)
+        result = evaluate(recogniser, self.dev_set, facts=False, confidence=False)
+        row |= {"dev_wer": result.wer, "dev_cer": result.score.cer}
+        if result.failures:
+            row["dev_failures"] = len(result.failures)
+        best = (progress.best_wer, progress.best_cer)
+        better = best[0] is None or best[1] is None or (result.wer, result.score.cer) <= (best[0], best[1])
+        if better:
+            progress.best_wer, progress.best_cer = result.wer, result.score.cer
+        return better
+
+    def _save_weights(self, row: dict[str, Any], better: bool) -> None:
+        weights = self.bare.state_dict()
+        score = (row["dev_wer"], row["dev_cer"]) if self.dev_set else None
+        self.checkpoints.save_best(row["epoch"], score, weights, {})
+        if better:
+            save_tensors(self.output / WEIGHTS, weights)
+            write_card(self.output, self.config, self.progress, self.bare, self.examples)
+
+    def _save(self) -> None:
         if self.main:  # no rank waits here: their clocks ask for checkpoints after different steps
-            save_state(self.output / LAST, self.bare, self.optimiser, self.accelerator.scaler, self.progress)
+            self.checkpoints.save(self.progress.step, *state(self.step, self.progress))
 
     def _measure_features(self) -> None:
         try:
@@ -314,10 +345,3 @@ class Trainer:
             parameters=self.bare.parameter_count,
             history=progress.history,
         )
-
-
-def _optimiser(model: torch.nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]  # biases and norms are not decayed
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)

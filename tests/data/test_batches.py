@@ -121,17 +121,14 @@ def test_ranks_get_equally_many_batches_and_together_everything(count: int, rank
     seconds = durations(count)
     samplers = [BatchSampler(seconds, 60.0, seed=0, rank=rank, ranks=ranks) for rank in range(ranks)]
     shares = [list(sampler) for sampler in samplers]
-    whole = list(BatchSampler(seconds, 60.0, seed=0))
-    assert len({len(share) for share in shares} | {len(sampler) for sampler in samplers}) == 1
-    assert len(shares[0]) == -(-len(whole) // ranks)
-    seen = sorted(index for share in shares for batch in share for _, index in batch)
-    assert sorted(set(seen)) == list(range(count))
-    together = sorted(map(sorted, (batch for share in shares for batch in share)))
-    repeated = len(together) - len(whole)
-    assert 0 <= repeated < ranks
-    for batch in whole:
-        together.remove(sorted(batch))
-    assert len(together) == repeated
+    whole = list(BatchSampler(seconds, ranks * 60.0, seed=0))
+    assert {len(share) for share in shares} | {len(sampler) for sampler in samplers} == {len(whole)}
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(batch) == sorted(item for part in parts for item in part)
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        longest = max(seconds[index] for _, index in batch)
+        assert (max(sizes) - 1) * longest <= 60.0  # one utterance beyond the bound at most
 
 
 def test_shortest_first_is_for_the_first_epoch_alone() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.conftest import Ran, Trained
 
 MODEL_FOLDER = {"config.yaml", "tokens.txt", "model.safetensors", "README.md"}
-TRAINING = {"last.safetensors", "log.jsonl", "tensorboard"}
+TRAINING = {"checkpoints", "log.jsonl", "tensorboard"}
 
 
 def test_a_small_model_learns_made_speech(trained: Trained, model: Transcriber) -> None:

@@ -21,7 +21,8 @@ from asr.errors import CheckpointError, TrainingError
 from asr.model.checkpoint import load_tensors
 from asr.training import train
 from asr.training.log import read_log
-from asr.training.trainer import Trainer
+from asr.training.step import Step
+from tests.trainings import last_checkpoint
 
 if TYPE_CHECKING:
     from tests.conftest import Speech
@@ -73,14 +74,18 @@ def start(config: Config, folder: Path) -> subprocess.Popen[str]:
 
 
 def progress(folder: Path) -> dict[str, Any]:
-    return json.loads(load_tensors(folder / "last.safetensors")[1]["progress"])
+    while True:
+        try:
+            return json.loads(load_tensors(last_checkpoint(folder))[1]["progress"])
+        except CheckpointError:  # it was removed for a newer one after it had been found
+            continue
 
 
 def stop_within_an_epoch(process: subprocess.Popen[str], folder: Path) -> int:
     """Halt the process when its last checkpoint lies within the second epoch; returns that checkpoint's step."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if (folder / "last.safetensors").exists() and progress(folder)["epoch"] >= 1:
+        if any(folder.glob("checkpoints/step-*.safetensors")) and progress(folder)["epoch"] >= 1:
             process.send_signal(signal.SIGSTOP)
             at = progress(folder)
             if at["batch"] > 1:
@@ -97,7 +102,7 @@ def learnt(folder: Path) -> list[tuple[Any, ...]]:
 
 
 def assert_same_training(one: Path, other: Path) -> None:
-    for name in ("model.safetensors", "last.safetensors"):
+    for name in ("model.safetensors", last_checkpoint(other).relative_to(other)):
         tensors, others = load_tensors(one / name)[0], load_tensors(other / name)[0]
         assert tensors.keys() == others.keys()
         assert [key for key in tensors if not torch.equal(tensors[key], others[key])] == []
@@ -131,15 +136,15 @@ def test_after_kill_9_the_training_goes_on_bit_for_bit(
 def test_the_place_of_the_break_does_not_matter(
     config: Config, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    real_step = Trainer._step
+    real_step = Step.__call__
 
-    def power_cut(trainer: Trainer, batch: Any) -> Any:
-        if trainer.progress.step == step:
+    def power_cut(this: Step, batch: Any, number: int, *arguments: Any, **more: Any) -> None:
+        if number == step:
             raise MemoryError("power cut")
-        return real_step(trainer, batch)
+        real_step(this, batch, number, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", power_cut)
+        patch.setattr(Step, "__call__", power_cut)
         with pytest.raises(MemoryError, match="power cut"):
             train(config, tmp_path, device="cpu")
     assert progress(tmp_path)["step"] == step
@@ -154,7 +159,7 @@ def test_ctrl_c_saves_says_resume_and_exits_130(config: Config, undisturbed: Pat
     folder = tmp_path / "model"
     process = start(with_worker, folder)
     deadline = time.monotonic() + 120
-    while not ((folder / "last.safetensors").exists() and progress(folder)["epoch"] >= 1):
+    while not (any(folder.glob("checkpoints/step-*.safetensors")) and progress(folder)["epoch"] >= 1):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.005)
@@ -179,7 +184,7 @@ def test_a_finished_training_resumes_to_its_result_at_once(
     def no_step(*_: Any) -> None:
         raise AssertionError("a finished training took another step")
 
-    monkeypatch.setattr(Trainer, "_step", no_step)
+    monkeypatch.setattr(Step, "__call__", no_step)
     result = train(config, folder, resume=True, device="cpu")
     assert len(result.history) == EPOCHS
     assert result.best_wer == min(row["dev_wer"] for row in result.history)
@@ -216,8 +221,8 @@ def test_a_folder_with_a_model_alone_is_not_overwritten_unasked(
     config: Config, undisturbed: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(undisturbed, tmp_path / "model")
-    (folder / "last.safetensors").unlink()
-    with pytest.raises(TrainingError, match=r"no last\.safetensors to continue from"):
+    shutil.rmtree(folder / "checkpoints")
+    with pytest.raises(TrainingError, match=r"no checkpoint to continue from"):
         train(config, folder, device="cpu")
 
 
@@ -233,19 +238,38 @@ def test_overwrite_starts_from_the_beginning(config: Config, undisturbed: Path, 
 
 
 @pytest.mark.parametrize("size", [0, 5, 2000])
-def test_a_torn_checkpoint_is_an_error_that_names_it(
-    config: Config, undisturbed: Path, tmp_path: Path, size: int
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before(
+    config: Config,
+    undisturbed: Path,
+    tmp_path: Path,
+    printed: tuple[Any, Callable[[], str]],
+    size: int,
 ) -> None:
     folder = shutil.copytree(undisturbed, tmp_path / "model")
-    os.truncate(folder / "last.safetensors", size)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors: truncated"):
+    last, before = sorted((folder / "checkpoints").glob("step-*"), reverse=True)
+    os.truncate(last, size)
+    console, text = printed
+    train(config, folder, resume=True, device="cpu", console=console)
+    assert f"{last}: truncated" in text()
+    assert f"going on from {before.name} instead" in text()
+    assert_same_training(folder, undisturbed)
+
+
+def test_where_every_checkpoint_is_torn_they_are_named(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+    for path in (folder / "checkpoints").glob("step-*"):
+        os.truncate(path, 2000)
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint is whole \(step-\d+\.safetensors: truncated.*--overwrite"
+    ):
         train(config, folder, resume=True, device="cpu")
 
 
 def test_a_checkpoint_of_another_kind_is_refused(config: Config, undisturbed: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(undisturbed, tmp_path / "model")
-    shutil.copy(folder / "model.safetensors", folder / "last.safetensors")
-    with pytest.raises(CheckpointError, match=r"last\.safetensors: no training checkpoint"):
+    for path in (folder / "checkpoints").glob("step-*"):
+        shutil.copy(folder / "model.safetensors", path)
+    with pytest.raises(CheckpointError, match=r"no checkpoint is whole .*: not written by this training"):
         train(config, folder, resume=True, device="cpu")
 
 
@@ -264,10 +288,14 @@ def test_no_space_left_keeps_the_previous_checkpoint(
     config: Config, killed: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(killed, tmp_path / "model")
-    before = {name: (folder / name).read_bytes() for name in ("last.safetensors", "model.safetensors")}
+    last = last_checkpoint(folder).relative_to(folder)
+    before = {str(name): (folder / name).read_bytes() for name in (last, "model.safetensors")}
     with (
         largest_file(len(before["model.safetensors"]) // 2),
-        pytest.raises(CheckpointError, match=r"last\.safetensors.*the previous last\.safetensors is kept.*--resume"),
+        pytest.raises(
+            CheckpointError,
+            match=rf"step-\d+\.safetensors: cannot be written.*--resume, which goes on from {last.name}",
+        ),
     ):
         train(config, folder, resume=True, device="cpu")
     assert {name: (folder / name).read_bytes() for name in before} == before

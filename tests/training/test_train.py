@@ -12,8 +12,9 @@ from asr.config import Config
 from asr.data.manifest import Utterance
 from asr.errors import CheckpointError, ConfigError, TrainingError
 from asr.model.checkpoint import load_folder, load_tensors
-from asr.training import train, trainer
+from asr.training import step, train
 from asr.training.log import read_log
+from tests.trainings import last_checkpoint
 
 if TYPE_CHECKING:
     from tests.conftest import Trained
@@ -61,7 +62,7 @@ def test_without_a_dev_set_the_last_epoch_is_kept(
     assert (result.best_epoch, result.best_wer) == (2, None)
     model, last = (
         load_tensors(tmp_path / "model/model.safetensors")[0],
-        load_tensors(result.folder / "last.safetensors")[0],
+        load_tensors(last_checkpoint(result.folder))[0],
     )
     assert all(torch.equal(tensor, last[f"model.{name}"]) for name, tensor in model.items())
     assert "no dev set" in (tmp_path / "model/README.md").read_text()
@@ -81,13 +82,13 @@ def test_other_normalisations_train_and_load(
 
 def infinite_in(monkeypatch: pytest.MonkeyPatch, calls: range) -> None:
     """Make the loss infinite in these calls."""
-    real_loss, count = trainer.ctc_loss, iter(range(10**6))
+    real_loss, count = step.ctc_loss, iter(range(10**6))
 
     def loss(*arguments: torch.Tensor) -> torch.Tensor:
         losses = real_loss(*arguments)
         return losses * float("inf") if next(count) in calls else losses
 
-    monkeypatch.setattr(trainer, "ctc_loss", loss)
+    monkeypatch.setattr(step, "ctc_loss", loss)
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_named(
