@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -10,12 +11,12 @@ from asr.config import Config
 from asr.data.loading import Batch
 from asr.errors import TrainingError
 
-MESSAGES = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",  # on Windows
-    "CUDA error: out of memory",  # of the driver, where torch's own allocator was not asked
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
+MESSAGES = re.compile(
+    r"""DefaultCPUAllocator:\ (can't\ allocate|not\ enough)\ memory  # on Linux, on Windows
+    | could\ not\ create\ a\ primitive(?!\ descriptor)  # oneDNN's LSTM; with "descriptor" it cannot do what was asked
+    | CUDA\ error:\ out\ of\ memory  # the driver, where torch's own allocator was not asked
+    | CU(BLAS|DNN)_STATUS_ALLOC_FAILED""",
+    re.VERBOSE,
 )
 """How an error without a class of its own says that memory ran out."""
 NAMED = 5
@@ -26,7 +27,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that a GPU or the machine has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in MESSAGES)
+    return isinstance(error, RuntimeError) and MESSAGES.search(str(error)) is not None
 
 
 def explain(batch: Batch, config: Config) -> str:

@@ -1,4 +1,4 @@
-"""One optimiser step, in which the host never waits for the device."""
+"""One optimiser step, in which the host does not wait for the device (but where torch's CTC kernel copies lengths)."""
 
 from __future__ import annotations
 

@@ -62,6 +62,7 @@ def found_step(folder: Path) -> int:
 
 def test_the_newest_comes_back_as_it_was(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path, 2, 1).newest() is None
+    assert not Checkpoints(tmp_path, 2, 1).any()
     path = Checkpoints(tmp_path / "deep" / "model", 2, 1).save(7, state(7), {"progress": "at 7"})
     assert path == tmp_path / "deep" / "model" / "checkpoints" / "step-000000007.safetensors"
     assert found_step(tmp_path / "deep" / "model") == 7
@@ -228,6 +229,7 @@ def test_all_broken_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     empty(tmp_path / "checkpoints" / step_name(10))
     with pytest.raises(CheckpointError, match=r"no checkpoint is whole \(step-000000020.*checksum; step-000000010.*"):
         checkpoints.newest()
+    assert checkpoints.any()
     with pytest.raises(CheckpointError, match=r"put back a copy of one, or start again .*--overwrite"):
         checkpoints.newest()
 
