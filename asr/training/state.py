@@ -47,6 +47,8 @@ class Progress:
     pending_emitted: int = 0
     """Frames whose likeliest token is not the blank, since then, of so many frames."""
     pending_frames: int = 0
+    failed: int = 0
+    """Utterances of the epoch under way that could not be read."""
     skipped_in_a_row: int = 0
     skipped: int = 0
     """Steps left out because loss or gradient were not finite."""

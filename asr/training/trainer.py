@@ -228,15 +228,15 @@ class Trainer:
     def _report(self, failures: list[tuple[str, str]]) -> None:
         if self.log:
             self.log.failures(self.progress.step, failures)
+            self.progress.failed += len(failures)
         else:
             self.unreported += failures  # until the end of the epoch
 
     def _report_of_all_ranks(self, epoch: int) -> None:
         if self.accelerator.num_processes > 1:
-            unreported = gather_object(self.unreported)
+            unreported, self.unreported = gather_object(self.unreported), []
             if self.log:
-                self.log.failures(self.progress.step, unreported)
-            self.unreported = []
+                self._report(unreported)
         if self.log:
             self.log.end_failures(epoch)
 
@@ -270,6 +270,8 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "loss": progress.epoch_loss / progress.epoch_labels if progress.epoch_labels else math.nan,
+            "unusable": len(self.examples.source) - len(self.examples),
+            "failed": progress.failed,
         }
         with self.step.average.in_place() if self.step.average else nullcontext():
             better = self._measure_dev(row)
@@ -282,15 +284,18 @@ class Trainer:
             progress.history.append(row)
             if self.main:
                 self._save_weights(row, better)
-        progress.epoch, progress.batch, progress.epoch_loss, progress.epoch_labels = epoch + 1, 0, 0.0, 0
+        progress.epoch, progress.batch, progress.failed = epoch + 1, 0, 0
+        progress.epoch_loss, progress.epoch_labels = 0.0, 0
         if self.log:
             self.log.row(progress.step, row | {"waited": round(waited, 4)}, "epoch")
             if waited > LONG_WAIT and not self.warned:
                 self.warned = True  # once is enough; log.jsonl has every epoch's
                 self.log.say(f"{waited:.0%} of epoch {epoch + 1} was spent waiting for data; raise data.workers")
             dev = f"  dev WER {row['dev_wer']:6.2%}  CER {row['dev_cer']:6.2%}" if self.dev_set else ""
-            best_mark = "  best" if better and self.dev_set else ""
-            self.log.say(f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}{dev}  {row['seconds']:.0f} s{best_mark}")
+            more = "  best" if better and self.dev_set else ""
+            if missing := row["unusable"] + row["failed"]:
+                more += f"  without {missing} of {len(self.examples.source)} utterances"
+            self.log.say(f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}{dev}  {row['seconds']:.0f} s{more}")
         self._save()
         self.accelerator.wait_for_everyone()
 

@@ -21,7 +21,7 @@ def test_the_average_is_the_weighted_sum_of_the_weights_there_were() -> None:
     for step in range(30):
         with torch.no_grad():
             for weight in model.parameters():
-                weight += torch.randn_like(weight)
+                weight.add_(torch.randn_like(weight))
         average.update(step)
         history.append(copy.deepcopy(model.state_dict()))
     for name, found in average.tensors().items():

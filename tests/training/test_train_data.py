@@ -158,6 +158,8 @@ def test_a_recording_damaged_after_preparation_is_reported_and_left_out(
     assert "left out: damaged: " in text()
     assert "damaged.wav: 1 of" in text()
     assert [row["id"] for row in read_log(tmp_path / "model") if row["kind"] == "failure"] == ["damaged"]
+    assert (result.history[0]["unusable"], result.history[0]["failed"]) == (0, 1)
+    assert "without 1 of 13 utterances" in text()
     assert np.isfinite(result.history[0]["loss"])
 
 
