@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.config import Config
+from asr.data.corpora import prepare as prepare_corpus
 from asr.errors import AudioError
 from asr.evaluation import Evaluation, evaluate
+from asr.evaluation.sharing import is_main, join, once, ranks
 from asr.evaluation.table import Row, terminal_table
 from asr.evaluation.tuning import LM_FILE, tune
 from asr.files import write_text
@@ -36,10 +38,23 @@ Overwrite = Annotated[
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: section.key=value; repeatable.")]
 
 
+def start(device: str) -> None:
+    """Where torchrun started several processes: make them one group, which goes through the recipe together.
+
+    All train and decode; only the first prepares, prints and writes.
+    """
+    join(device, training=True)
+
+
 def console() -> Console:
     """Where recipes report: standard output, wide enough for a table row when it is no terminal."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=120)
+    plain = Console(quiet=not is_main())
+    return plain if plain.is_terminal else Console(width=120, quiet=not is_main())
+
+
+def prepare(name: str, **options: Any) -> dict[str, Path]:
+    """`asr.prepare` by one process, while the others wait."""
+    return once(lambda: prepare_corpus(name, **options))
 
 
 def train_and_evaluate(
@@ -84,7 +99,7 @@ def compare_decoders(
         language model, `lm.lm`, and goes on decoding as its configuration says.
     """
     lm = train_ngram([manifests["train"]], order).model
-    lm.save(folder / LM_FILE)
+    once(lambda: lm.save(folder / LM_FILE))
     if console:
         console.print(f"tuning the weight of a {order}-gram of the training transcripts on dev ...")
     tuned = tune(load_model(folder, device=device), manifests["dev"], lm, beam=beam, threads=threads)
@@ -123,7 +138,8 @@ def results(evaluation: Evaluation, training: TrainingResult, config: Config, **
 
 def write_results(folder: Path, values: Mapping[str, Any]) -> None:
     """`results.json`, atomically."""
-    write_text(folder / "results.json", json.dumps(values, indent=2) + "\n")
+    if is_main():
+        write_text(folder / "results.json", json.dumps(values, indent=2) + "\n")
 
 
 def score_table(title: str, rows: Mapping[str, Evaluation]) -> Table:
@@ -135,10 +151,11 @@ def hardware() -> str:
     """The device that trained, in a few words."""
     import torch
 
+    several = f"{ranks()} x " if ranks() > 1 else ""
     if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
+        return several + str(torch.cuda.get_device_name())
     processor = platform.processor() or platform.machine()
-    return f"{processor} CPU, {torch.get_num_threads()} threads"
+    return f"{several}{processor} CPU, {torch.get_num_threads()} threads"
 
 
 @cache

@@ -270,3 +270,10 @@ def test_every_value_is_explained() -> None:
                 for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
             )
             assert is_section or field.description, f"{section.__name__}.{name}"
+
+
+def test_truncated_backpropagation_needs_one_direction(tmp_path: Path) -> None:
+    text = "training: {bptt_frames: 50}\nmodel: {bidirectional: %s}\n"
+    assert load_config(written(tmp_path, text % "false")).training.bptt_frames == 50
+    with pytest.raises(ConfigError, match=r"yaml: training\.bptt_frames = 50 needs model\.bidirectional: false"):
+        load_config(written(tmp_path, text % "true"))

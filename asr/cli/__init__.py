@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from asr.cli import align, calibrate, compare, data, evaluate, explain, info, lm, prepare, score, train, transcribe
+from asr.cli import (
+    align,
+    calibrate,
+    compare,
+    data,
+    diagnose,
+    evaluate,
+    explain,
+    info,
+    lm,
+    prepare,
+    score,
+    train,
+    transcribe,
+)
 from asr.cli.common import run
 from asr.version import __version__
 
@@ -24,6 +38,7 @@ app.command("calibrate")(calibrate.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("explain")(explain.command)
+app.add_typer(diagnose.app, name="diagnose")
 app.add_typer(lm.app, name="lm")
 app.command("score")(score.command)
 app.command("info")(info.command)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,7 +93,7 @@ def command(
     Several manifests, models or decoders give one table, such as --decoder greedy --decoder
     beam=64,lm=words.lm,lm_weight=0.5 (settings that are not named have their defaults; own,beam=256 changes the
     model's own decoder).  Exit status 1 when an evaluation failed or some recordings could not be read; the others go
-    on.
+    on.  Under torchrun the processes share the work, and the first one prints and writes.
     """
     options = decoding_options(
         beam=beam,
@@ -110,6 +112,7 @@ def command(
     from asr.evaluation.decoders import OWN, parse_decoders
     from asr.evaluation.evaluate import check_writable
     from asr.evaluation.several import evaluate_several
+    from asr.evaluation.sharing import is_main, join
     from asr.evaluation.table import by_manifest, check_format, write_table
 
     specs = parse_decoders(decoders) if decoders else {OWN: options}
@@ -117,22 +120,28 @@ def command(
     if table:
         check_format(table)
         check_writable(table.parent)
+    join(device)
+    work = partial(
+        evaluate_several,
+        manifests,
+        models,
+        specs,
+        output=output,
+        device=device,
+        threads=threads,
+        normalisation=normalise.value,
+        untranscribed="skip" if skip_untranscribed else "error",
+        confidence=confidence,
+    )
+    if not is_main():
+        with suppress(AsrError):  # the first process has and tells it too, as all else that becomes of the work
+            deque(work(), maxlen=0)
+        return
     rows: list[Row] = []
     failed = False
     try:
         with _progress(json) as progress:
-            for row, result in evaluate_several(
-                manifests,
-                models,
-                specs,
-                output=output,
-                device=device,
-                threads=threads,
-                progress=progress,
-                normalisation=normalise.value,
-                untranscribed="skip" if skip_untranscribed else "error",
-                confidence=confidence,
-            ):
+            for row, result in work(progress=progress):
                 if alone and isinstance(result, AsrError):
                     raise result
                 failed |= _tell_failures(row, result)

@@ -105,7 +105,7 @@ def _explain(problem: Any) -> str:
         return _unknown(key)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
-        return f"{key}: {message}"
+        return f"{key}: {message}" if key else message  # no key where two sections do not agree
     return f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 

@@ -112,6 +112,9 @@ class TrainingConfig(Section):
     """Decoupled (Loshchilov and Hutter 2019), on weight matrices only."""
     clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient (Pascanu et al. 2013): recurrent gradients explode now and then."""
+    bptt_frames: int | None = Field(None, ge=1)
+    """Cut the gradient through the recurrence every so many frames (after subsampling), for recordings that are too
+    long for the memory otherwise: the state is carried on. Needs `model.bidirectional: false`; none: never."""
     seed: int = Field(0, ge=0)
     """Seed of initial weights, batch order, augmentation and dropout."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -204,3 +207,12 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     decoding: DecodingConfig = DecodingConfig()
+
+    @model_validator(mode="after")
+    def _check_truncation(self) -> Config:
+        if self.training.bptt_frames is not None and self.model.bidirectional:
+            raise ValueError(
+                f"training.bptt_frames = {self.training.bptt_frames} needs model.bidirectional: false; the backward "
+                "direction has its first state only at the end of the recording"
+            )
+        return self

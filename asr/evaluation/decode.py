@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,20 +16,22 @@ from asr.data.utterance import Utterance
 from asr.decoding.confidence import Calibration, with_times_and_confidence
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
-from asr.errors import AlignmentError
+from asr.errors import AlignmentError, ManifestError
 from asr.evaluation.facts import Facts
+from asr.evaluation.sharing import gather, share
 
 
 @dataclass
 class Decoded:
-    """What a pass over a test set found, by utterance id.
+    """What a pass over a test set found, by utterance id, in the order of the set.
 
     Attributes:
         hypotheses: the best of each utterance that could be read.
         facts: of the same utterances, where they were asked for.
         failures: (id, reason) of utterances that could not be read.
         untimed: (id, reason) of utterances whose words could not be aligned, and so have no confidence.
-        seconds: wall time of reading and decoding; facts and confidences are not in it.
+        seconds: wall time of reading and decoding, of the slowest process where several share the work; facts and
+            confidences are not in it.
         calibrated: whether the confidences are.
     """
 
@@ -50,16 +53,39 @@ def decode(
 ) -> Decoded:
     """Decode utterances in batches of similar length.
 
+    In a distributed run all processes call this with the same utterances. The batches, which are those of a single
+    process, are dealt out among them, so that the texts are the same to the bit, and all processes get all of them.
+
     Args:
         recogniser: the model and its decoder.
         utterances: with ids of their own.
         facts: measure the waveforms.
         confidence: give the words their times and confidences.
-        progress: called with (utterances done, utterances in all) after each batch.
+        progress: called with (utterances done, utterances in all) after each batch, of this process's share.
 
     Raises:
         CheckpointError: the model's calibration of confidences is broken.
+        ManifestError: the processes were given different utterances.
     """
+    ids = "\n".join(utterance.id for utterance in utterances).encode(errors="surrogatepass")
+    if len(set(gather(lambda: zlib.crc32(ids)))) > 1:
+        raise ManifestError("the processes read different utterances; is the manifest in a folder all machines share?")
+    batches = make_batches([u.duration for u in utterances], recogniser.decoding.batch_seconds)
+    mine = share([len(batch) * max(utterances[i].duration for i in batch) for batch in batches])
+    parts = gather(
+        lambda: _decode(recogniser, utterances, [batches[n] for n in mine], facts, confidence, progress),
+    )
+    return _joined(parts, utterances)
+
+
+def _decode(
+    recogniser: Recogniser,
+    utterances: Sequence[Utterance],
+    batches: Sequence[Sequence[int]],
+    facts: bool,
+    confidence: bool,
+    progress: Callable[[int, int], None] | None,
+) -> Decoded:
     found = Decoded()
     calibration = None
     if confidence and recogniser.decoder.folder is not None:
@@ -67,7 +93,8 @@ def decode(
         found.calibrated = calibration is not None
     by_id = {utterance.id: utterance for utterance in utterances}
     dataset = SpeechDataset([Example(utterance, []) for utterance in utterances], recogniser.sample_rate)
-    for indices in make_batches([u.duration for u in utterances], recogniser.decoding.batch_seconds):
+    total = sum(map(len, batches))
+    for indices in batches:
         started = time.perf_counter()
         batch = collate([dataset[0, index] for index in indices])
         found.failures += batch.failures
@@ -82,8 +109,22 @@ def decode(
         if confidence and batch.ids:
             _time_words(recogniser, batch, log_probs, frames, lists, calibration, found)
         if progress:
-            progress(len(found.hypotheses) + len(found.failures), len(utterances))
+            progress(len(found.hypotheses) + len(found.failures), total)
     return found
+
+
+def _joined(parts: Sequence[Decoded], utterances: Sequence[Utterance]) -> Decoded:
+    place = {utterance.id: number for number, utterance in enumerate(utterances)}
+    hypotheses = {key: hypothesis for part in parts for key, hypothesis in part.hypotheses.items()}
+    facts = {key: known for part in parts for key, known in part.facts.items()}
+    return Decoded(
+        hypotheses={key: hypotheses[key] for key in sorted(hypotheses, key=place.__getitem__)},
+        facts={key: facts[key] for key in sorted(facts, key=place.__getitem__)},
+        failures=sorted((row for part in parts for row in part.failures), key=lambda row: place[row[0]]),
+        untimed=sorted((row for part in parts for row in part.untimed), key=lambda row: place[row[0]]),
+        seconds=max(part.seconds for part in parts),
+        calibrated=parts[0].calibrated,
+    )
 
 
 def _rows(batch: Batch) -> list[Tensor]:

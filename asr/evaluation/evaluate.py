@@ -21,6 +21,7 @@ from asr.evaluation.calibration import Reliability, measured, reliability_diagra
 from asr.evaluation.decode import decode
 from asr.evaluation.decoders import describe
 from asr.evaluation.facts import Facts
+from asr.evaluation.sharing import once, together
 from asr.files import write_text
 from asr.scoring import Score, score, write_alignments
 from asr.scoring.breakdown import Group, by_label, by_value, never_recognised
@@ -236,11 +237,14 @@ def evaluate(
 
     References go through the text rules that the model was trained with (`text` in its configuration).
 
+    In a distributed run (`torch.distributed` is initialised) all processes must call this: each decodes a share, all
+    get the whole evaluation, which is that of a single process, and the first one writes.
+
     Args:
         recogniser: from `asr.load_model`.
         manifest: a folder or file for `read_manifest`, or its utterances.
         output: folder for what `Evaluation.save` writes.
-        progress: called with (utterances done, utterances in all) after each batch.
+        progress: called with (utterances done, utterances in all) after each batch, of this process's share.
         normalisation: what references and hypotheses go through before they are scored: none, basic or english.
         untranscribed: what to do with utterances without transcript: an error, or leave them out.
         facts: measure loudness and SNR of each utterance, for errors by these; under 2 % of the time.
@@ -252,12 +256,16 @@ def evaluate(
         ScoringError: the normalisation is unknown, or leaves no reference word.
         OutputError: the output folder cannot be written, which is tried before anything is decoded.
     """
-    normaliser(normalisation)  # raises before anything is decoded
     named = str(manifest) if isinstance(manifest, str | Path) else "the manifest"
-    everything = list(read_manifest(manifest)) if isinstance(manifest, str | Path) else list(manifest)
-    utterances, skipped = _chosen(everything, named, untranscribed)
+
+    def prepared() -> tuple[list[Utterance], int]:
+        normaliser(normalisation)  # raises before anything is decoded
+        everything = list(read_manifest(manifest)) if isinstance(manifest, str | Path) else list(manifest)
+        return _chosen(everything, named, untranscribed)
+
+    utterances, skipped = together(prepared)
     if output is not None:
-        check_writable(Path(output))
+        once(lambda: check_writable(Path(output)))
     found = decode(recogniser, utterances, facts=facts, confidence=confidence, progress=progress)
     if not found.hypotheses:
         reason = found.failures[0][1]
@@ -286,7 +294,7 @@ def evaluate(
     )
     _ = evaluation.score  # raises where there is nothing to score
     if output is not None:
-        evaluation.save(output)
+        once(lambda: evaluation.save(output))
     return evaluation
 
 

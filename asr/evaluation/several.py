@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from asr.data.manifest import manifest_path
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AsrError, ConfigError
 from asr.evaluation.evaluate import Evaluation, check_writable, evaluate
+from asr.evaluation.sharing import once, together
 from asr.evaluation.table import Row
 
 
@@ -49,14 +51,14 @@ def evaluate_several(
     _refuse_repeated("manifest", [(path, _file(path)) for path in manifests])
     _refuse_repeated("model", [(path, path.resolve()) for path in models])
     if output is not None:
-        check_writable(output)
+        once(lambda: check_writable(output))
     manifest_names, model_names, decoder_names = map(folder_names, (manifests, models, decoders))
     for (model, model_name), (decoder, decoder_name) in product(
         zip(models, model_names, strict=True), zip(decoders, decoder_names, strict=True)
     ):
         recogniser: Recogniser | AsrError
         try:
-            recogniser = Recogniser.load(model, device, decoders[decoder], threads)
+            recogniser = together(partial(Recogniser.load, model, device, decoders[decoder], threads))
         except AsrError as error:
             recogniser = error
         for manifest, manifest_name in zip(manifests, manifest_names, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import jiwer
@@ -20,6 +20,7 @@ from asr.decoding.beam import BeamOptions, BeamSearch
 from asr.decoding.greedy import greedy
 from asr.decoding.recogniser import Recogniser
 from asr.errors import ManifestError, OutputError
+from asr.evaluation.sharing import gather, share
 from asr.lm.ngram import NgramModel
 from asr.model.checkpoint import CONFIG
 from asr.text import normalise
@@ -81,6 +82,8 @@ def tune(
 ) -> Tuned:
     """Find weight and bonus: a grid of 6 x 5, then twice the eight neighbours of the best at half the step; then beam.
 
+    In a distributed run all processes must call this; each decodes a share of the dev set, and all find the same.
+
     Args:
         recogniser: of the acoustic model; its own decoding settings play no part.
         manifest: the dev set. Not the test set: what is chosen on it flatters.
@@ -99,7 +102,7 @@ def tune(
     options = BeamOptions(beam=beam or BEAMS[1])
 
     def measured(search: BeamSearch) -> tuple[float, float]:
-        return _rates(references, [_decoded(search, batch) for batch in rows])
+        return _rates(references, _of_all(lambda: [text for batch in rows for text in _decoded(search, batch)]))
 
     def attempt(weight: float, bonus: float, width: int = options.beam) -> None:
         if (weight, bonus, width) in trials:
@@ -125,7 +128,7 @@ def tune(
     for width in BEAMS if beam is None else ():
         attempt(found.lm_weight, found.word_bonus, width)
     best = _best(trials)
-    plain = _rates(references, [[h.text for h in greedy(p, n, tokenizer)] for p, n in rows])
+    plain = _rates(references, _of_all(lambda: [h.text for p, n in rows for h in greedy(p, n, tokenizer)]))
     alone = measured(BeamSearch(tokenizer, replace(options, beam=best.beam), threads=threads))
     return Tuned(best, list(trials.values()), plain, alone)
 
@@ -157,19 +160,25 @@ def _best(trials: dict[tuple[float, float, int], Trial]) -> Trial:
 
 
 def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str], list[tuple[Tensor, Tensor]]]:
-    """References, and batches of log-probs on the CPU with their lengths, in the same order."""
+    """References, and this process's batches of log-probs on the CPU with their lengths, as `_of_all` orders them."""
     rules = recogniser.config.text
     utterances = [utterance for utterance in read_manifest(manifest) if utterance.text is not None]
     dataset = SpeechDataset([Example(utterance, []) for utterance in utterances], recogniser.sample_rate)
     texts = {u.id: normalise(u.text or "", rules.case, rules.remove) for u in utterances}
-    references: list[str] = []
+    batches = make_batches([u.duration for u in utterances], recogniser.decoding.batch_seconds)
     rows = []
-    for indices in make_batches([u.duration for u in utterances], recogniser.decoding.batch_seconds):
-        batch = collate([dataset[0, index] for index in indices])
-        if batch.ids:
-            log_probs, lengths = recogniser.log_probs(batch.waveforms, batch.lengths)
-            rows.append((log_probs.float().cpu(), lengths.cpu()))
-            references += [texts[identifier] for identifier in batch.ids]
+
+    def read() -> list[str]:
+        mine: list[str] = []
+        for number in share([sum(utterances[index].duration for index in batch) for batch in batches]):
+            batch = collate([dataset[0, index] for index in batches[number]])
+            if batch.ids:
+                log_probs, lengths = recogniser.log_probs(batch.waveforms, batch.lengths)
+                rows.append((log_probs.float().cpu(), lengths.cpu()))
+                mine += [texts[identifier] for identifier in batch.ids]
+        return mine
+
+    references = _of_all(read)
     if not any(references):
         raise ManifestError(
             f"{manifest}: no utterance with a transcript and audio that can be read; nothing to tune on"
@@ -182,9 +191,13 @@ def _decoded(search: BeamSearch, batch: tuple[Tensor, Tensor]) -> list[str]:
     return [hypotheses[0].text for hypotheses in search.decode(log_probs.numpy(), lengths.numpy())]
 
 
-def _rates(references: Sequence[str], batches: Sequence[Sequence[str]]) -> tuple[float, float]:
+def _of_all(texts: Callable[[], list[str]]) -> list[str]:
+    """The texts of all processes, one after the other."""
+    return list(chain.from_iterable(gather(texts)))
+
+
+def _rates(references: Sequence[str], texts: Sequence[str]) -> tuple[float, float]:
     """WER and CER; utterances without a reference word are left out."""
-    texts = [text for batch in batches for text in batch]
     pairs = [(reference, text) for reference, text in zip(references, texts, strict=True) if reference]
     truth, found = map(list, zip(*pairs, strict=True))
     return float(np.float64(jiwer.wer(truth, found))), float(jiwer.cer(truth, found))

@@ -10,6 +10,7 @@ from asr.model.augment import spec_augment
 from asr.model.features import LogMel
 from asr.model.rnn import Encoder
 from asr.model.subsampling import subsampling
+from asr.model.truncated import truncated_log_probs
 
 
 class TokenClassifier(nn.Module):
@@ -50,11 +51,14 @@ class AcousticModel(nn.Module):
         """Waveforms `[batch, samples]`, lengths `[batch]` in samples, to log-probs `[batch, frames, tokens]`, lengths.
 
         An utterance's log-probs up to its length do not depend on what else is in the batch. `augment` masks the
-        features (training only).
+        features (training only). In training mode `training.bptt_frames` cuts the gradient.
         """
         features, frames = self.features(waveforms, lengths)
         if augment is not None:
             features = spec_augment(features, frames, augment, self.config.features)
+        every = self.config.training.bptt_frames
+        if self.training and every is not None:
+            return truncated_log_probs(self.classifier, features, frames, every)
         return self.classifier(features, frames)
 
     def output_frames(self, samples: int) -> int:

@@ -20,6 +20,7 @@ from asr.data.shards import is_remote
 from asr.data.utterance import Utterance
 from asr.decoding.recogniser import choose_device
 from asr.errors import TrainingError
+from asr.evaluation.sharing import join, once
 from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import TOKENS, create_folder
 from asr.text import Tokenizer
@@ -63,7 +64,8 @@ def train(
     output = Path(output)
     if config.data.train is None:
         raise TrainingError("data.train is not set: name a manifest, e.g. --set data.train=data/an4/train")
-    resuming = check_resumable(output, config, resume=resume, overwrite=overwrite)
+    join(device, training=True)
+    resuming = once(lambda: check_resumable(output, config, resume=resume, overwrite=overwrite))
     accelerator = _accelerator(config.training, device, console)
     torch.manual_seed(config.training.seed)
     cache = ShardCache(config.data.train) if is_remote(config.data.train) else None

@@ -24,7 +24,8 @@ def main(
 ) -> None:
     """Train a character model on AN4 and report its word error rate on the official test set."""
     set_threads(threads)
-    manifests = asr.prepare("an4", source=source, output=data)
+    recipe.start(device)
+    manifests = recipe.prepare("an4", source=source, output=data)
     overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
     config = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
     console = recipe.console()

@@ -33,6 +33,7 @@ def main(
 ) -> None:
     """Train on digit strings; report isolated digits, strings, and each speaker left out of training."""
     set_threads(threads)
+    recipe.start(device)
     console = recipe.console()
 
     def run(folder: Path, manifests: dict[str, Path], tests: dict[str, str]) -> Run:
@@ -43,7 +44,7 @@ def main(
             config, folder, paths, device=device, overwrite=overwrite, console=console
         )
 
-    manifests = asr.prepare("fsdd", source=source, output=data / "official", seed=seed)
+    manifests = recipe.prepare("fsdd", source=source, output=data / "official", seed=seed)
     config, training, scores = run(output, manifests, {"isolated": "test", "strings": "test_strings"})
     tests = {"isolated": manifests["test"], "strings": manifests["test_strings"]}
     beams, tuned = recipe.compare_decoders(output, manifests, tests, device=device, threads=threads, console=console)
@@ -54,7 +55,7 @@ def main(
         speakers = {}
         for speaker in SPEAKERS:
             console.print(f"\nwithout {speaker}")
-            held_out = asr.prepare("fsdd", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
+            held_out = recipe.prepare("fsdd", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
             _, _, fold = run(output / "without" / speaker, held_out, {"isolated": "test"})
             speakers[f"unheard: {speaker}"] = fold["isolated"]
         rates = [evaluation.wer for evaluation in speakers.values()]

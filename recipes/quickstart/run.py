@@ -17,6 +17,7 @@ from asr.audio import load_audio
 from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.data.manifest import read_manifest
 from asr.evaluation.pictures import training_curve, utterance_picture
+from asr.evaluation.sharing import is_main, once
 from recipes.quickstart.speech import synthesise
 
 
@@ -31,10 +32,11 @@ def main(
 ) -> None:
     """Train on synthesised commands and digits; report sentences and voices that were held out."""
     set_threads(threads)
+    recipe.start(device)
     console = recipe.console()
     started = time.monotonic()
     console.print("synthesising speech ...")
-    manifests = synthesise(data, seed=seed)
+    manifests = once(lambda: synthesise(data, seed=seed))
     console.print(f"{data}: ready after {time.monotonic() - started:.0f} s")
     overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
     config = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
@@ -42,6 +44,8 @@ def main(
         config, output, {"test": manifests["test"]}, device=device, overwrite=overwrite, console=console
     )
     recipe.write_results(output, recipe.results(scores["test"], training, config))
+    if not is_main():
+        return
     training_curve(training.history, output / "curve.png", "quickstart")
 
     utterance = next(iter(read_manifest(manifests["test"])))

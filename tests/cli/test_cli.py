@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     Command = Callable[..., Ran]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("prepare", "data", "train", "transcribe", "evaluate", "score", "info")
+COMMANDS = ("prepare", "data", "train", "transcribe", "evaluate", "diagnose", "score", "info")
 DATA = ("doctor", "export", "filter", "import", "listen", "merge", "shard", "split", "stats")
 HELP = [[command, "-h"] for command in COMMANDS] + [["data", command, "-h"] for command in DATA]
+HELP.append(["diagnose", "gradients", "-h"])
 
 
 @pytest.fixture

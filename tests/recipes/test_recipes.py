@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import asr
+from tests.launching import run as launch
+from tests.launching import torchrun
+
 if TYPE_CHECKING:
     from tests.conftest import Speech
 
@@ -55,16 +59,18 @@ def an4(tmp_path_factory: pytest.TempPathFactory, speech: Speech) -> Path:
     return root
 
 
+SMALL = {
+    **{"features.sample_rate": 8000, "features.mels": 40, "data.batch_seconds": 8, "data.workers": 0},
+    **{"model.layers": 1, "model.hidden": 32, "model.dropout": 0.05, "model.subsampling.channels": 8},
+    **{"training.epochs": 10, "training.learning_rate": 0.005, "augmentation.spec_augment": "null"},
+}
+
+
 @pytest.mark.slow
 def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_second_time(
     an4: Path, tmp_path: Path
 ) -> None:
-    small = {
-        **{"features.sample_rate": 8000, "features.mels": 40, "data.batch_seconds": 8, "data.workers": 0},
-        **{"model.layers": 1, "model.hidden": 32, "model.dropout": 0.05, "model.subsampling.channels": 8},
-        **{"training.epochs": 10, "training.learning_rate": 0.005, "augmentation.spec_augment": "null"},
-    }
-    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
+    settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
     arguments = ("--source", an4, "--output", "model", "--data", "data", "--seed", 3, *settings)
     first = run("an4", *arguments, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -87,6 +93,21 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
     assert changed.returncode == 1
     assert "model.hidden was 32, now 16" in changed.stderr
     assert "Traceback" not in changed.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_go_through_a_recipe_together(an4: Path, tmp_path: Path) -> None:
+    settings = [part for key, value in {**SMALL, "training.epochs": 2}.items() for part in ("--set", f"{key}={value}")]
+    recipe = [REPOSITORY / "recipes/an4/run.py", "--source", an4, "--output", "model", "--data", "data"]
+    ran = launch(torchrun(2, *recipe, "--device", "cpu", "--threads", 1, *settings), cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("epoch   2") == ran.stdout.count("AN4, seed 0") == ran.stdout.count("tuning the") == 1
+    results = json.loads((tmp_path / "model/results.json").read_text())
+    assert set(results) >= RESULTS
+    assert results["hardware"].startswith("2 x ")
+    assert (tmp_path / "model/test/report.html").is_file()
+    alone = asr.evaluate(asr.load_model(tmp_path / "model", device="cpu"), tmp_path / "data/test")
+    assert (results["wer"], results["utterances"]) == (alone.wer, 6)
 
 
 def test_missing_corpus_and_misspelt_setting_are_told_without_a_traceback(an4: Path, tmp_path: Path) -> None:

@@ -1,29 +1,20 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from asr.config import Config, NoSpeechConfig, parse_config, save_config
+from asr.config import Config, NoSpeechConfig, parse_config
 from asr.data.manifest import Utterance, write_manifest
 from asr.errors import ManifestError, TrainingError
-from asr.model.checkpoint import load_folder
 from asr.training import train
 from asr.training.log import read_log
 from asr.training.step import Step
-
-if TYPE_CHECKING:
-    pass
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_unusable_utterances_are_named_and_the_rest_trains(
@@ -180,31 +171,6 @@ def test_an_empty_manifest_is_an_error(brief: Callable[..., Config], tmp_path: P
     with pytest.raises(TrainingError, match=r"train\.jsonl: no utterances to train on"):
         train(brief([]), tmp_path / "model", device="cpu")
     assert not (tmp_path / "model").exists()
-
-
-@pytest.mark.slow
-def test_two_ranks_train_one_model(brief: Callable[..., Config], good: list[Utterance], tmp_path: Path) -> None:
-    """With an odd number of batches, one of which holds nothing readable, and checkpoints after some steps alone."""
-    damaged = replace(good[4], audio=spoil(tmp_path / "damaged.wav", good[4].audio))
-    config = brief([*good[:4], damaged, *good[5:9]], epochs=20, checkpoint_minutes=0.0005)
-    config.data.batch_seconds = 0.1  # nine batches, each of one utterance: a rank always has none
-    save_config(config, tmp_path / "config.yaml")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "asr", "train", tmp_path / "config.yaml", "--output", tmp_path / "model"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [*map(str, command), "--device", "cpu"], cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            _, err = process.communicate(timeout=100)
-        except subprocess.TimeoutExpired:
-            process.terminate()  # and the launcher ends its ranks
-            raise
-    assert process.returncode == 0, err
-    rows = [row for row in read_log(tmp_path / "model") if row["kind"] == "epoch"]
-    assert [row["step"] for row in rows] == [9 * epoch for epoch in range(1, 21)]
-    assert "left out: good-004" in err
-    load_folder(tmp_path / "model")
 
 
 def test_batches_without_a_single_word_are_trained_on(
