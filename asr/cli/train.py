@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import Device, Json, Threads, error_console, print_json, set_threads
+from asr.cli.common import Device, Json, Threads, bound_kernel_cache, error_console, print_json, set_threads
+from asr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asr.config import Config
 
 
 def command(
     config: Annotated[Path, typer.Argument(help="YAML configuration.")],
-    output: Annotated[Path, typer.Option(help="Model folder to make.")],
+    output: Annotated[Path | None, typer.Option(help="Model folder to make; --probe needs none.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value: section.key=value; repeatable.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --output exactly.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over where a training was before.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Train nothing; find the largest data.batch_seconds that fits into memory.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -26,8 +33,14 @@ def command(
     """Train a model; with a dev set, the epoch with the lowest dev WER is kept."""
     from asr.config import load_config
 
+    if output is None and not probe:
+        raise ConfigError("--output is missing: name the model folder to make")
     checked = load_config(config, set_ or [])  # before the slow imports: a typo answers at once
+    bound_kernel_cache()
     set_threads(threads)
+    if output is None or probe:
+        _probe(checked, device, json)
+        return
     from asr.training import train
 
     result = train(checked, output, resume=resume, overwrite=overwrite, device=device, console=error_console())
@@ -47,3 +60,16 @@ def command(
         return
     wer = "no dev set" if result.best_wer is None else f"dev WER {result.best_wer:.2%} in epoch {result.best_epoch}"
     typer.echo(f"{result.folder}: {wer}, {result.train_seconds:.0f} s, {result.parameters / 1e6:.2f} M parameters")
+
+
+def _probe(config: Config, device: str, json: bool) -> None:
+    """The largest batch that fits, as a table and as lines for the configuration."""
+    from dataclasses import asdict
+
+    from asr.training.probe import probe
+
+    result = probe(config, device=device, console=error_console())
+    if json:
+        print_json(asdict(result))
+        return
+    typer.echo(f"{result.summary}\n\n{result.paste}")

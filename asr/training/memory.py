@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -60,8 +61,9 @@ def resident(*, peak: bool = False) -> int:
 
 
 def forget_peak() -> None:
-    """Let the peak of `resident` begin anew."""
-    Path("/proc/self/clear_refs").write_text("5")
+    """Let the peak of `resident` begin anew; where the kernel cannot, it stays that of the whole process."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

@@ -66,7 +66,7 @@ def train(
         raise TrainingError("data.train is not set: name a manifest, e.g. --set data.train=data/an4/train")
     join(device, training=True)
     resuming = once(lambda: check_resumable(output, config, resume=resume, overwrite=overwrite))
-    accelerator = _accelerator(config.training, device, console)
+    accelerator = make_accelerator(config.training, device, console)
     torch.manual_seed(config.training.seed)
     cache = ShardCache(config.data.train) if is_remote(config.data.train) else None
     train_set = ManifestIndex(cache.parts) if cache else ManifestIndex.open(config.data.train)
@@ -117,7 +117,8 @@ def _with_window(config: Config, seconds: Sequence[float]) -> Config:
     return config.model_copy(update={"decoding": config.decoding.model_copy(update={"window_seconds": window})})
 
 
-def _accelerator(config: TrainingConfig, device: str, console: Console | None) -> Accelerator:
+def make_accelerator(config: TrainingConfig, device: str, console: Console | None) -> Accelerator:
+    """The device and the precision that a training has: `auto` is bfloat16 on a GPU that has it."""
     chosen = choose_device(device)
     on_gpu = chosen.type == "cuda"
     if on_gpu and chosen.index is not None:

@@ -187,7 +187,7 @@ class Trainer:
         progress = self.progress
         try:
             self.step(batch, progress.step, rate, asked=bool(self.interrupted))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise TrainingError(f"step {progress.step + 1}: {explain(batch, self.config)}") from None
