@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 PATIENCE = 400
 """Steps on the plateau before it is worth a line; then twice as many, and so on."""
-FEW = 0.001
-"""Share of frames with a token other than the blank, below which there are only blanks."""
+FEW = 0.05
+"""Frames with a token other than the blank, per label, below which there are only blanks; a model that has learnt
+something has one or more."""
 FALL = 0.9
 """A loss that has come down to this share of what it was still falls."""
 
@@ -36,7 +37,7 @@ class Plateau:
         Args:
             step: how many have been taken.
             loss: per label.
-            emitted: share of the frames whose likeliest token is not the blank.
+            emitted: frames whose likeliest token is not the blank, per label.
         """
         if emitted >= FEW:
             left = f"step {step}: off the plateau, the first tokens come out" if self.next > PATIENCE else None

@@ -45,8 +45,7 @@ class Progress:
     """The same since the last row of the log."""
     pending_labels: int = 0
     pending_emitted: int = 0
-    """Frames whose likeliest token is not the blank, since then, of so many frames."""
-    pending_frames: int = 0
+    """Frames whose likeliest token is not the blank, since then."""
     failed: int = 0
     """Utterances of the epoch under way that could not be read."""
     skipped_in_a_row: int = 0

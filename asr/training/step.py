@@ -14,7 +14,7 @@ from asr.model.acoustic import AcousticModel
 from asr.training.average import Average
 from asr.training.loss import ctc_loss
 
-LOSS, LABELS, EMITTED, FRAMES, SECONDS, UTTERANCES, ASKED, BAD = range(8)
+LOSS, LABELS, EMITTED, SECONDS, UTTERANCES, ASKED, BAD = range(WIDTH := 7)
 """What a step counts, as one vector on the device: sums over its utterances, and over the ranks."""
 
 
@@ -27,7 +27,6 @@ class Counts:
     labels: int = 0
     emitted: int = 0
     """Frames whose likeliest token is not the blank."""
-    frames: int = 0
     seconds: float = 0.0
     """Of audio."""
     asked: bool = False
@@ -57,7 +56,7 @@ class Step:
         self.average = Average(self.bare, config.training.ema) if config.training.ema is not None else None
         self.model = accelerator.prepare_model(self.bare)
         self._wrapped = accelerator.prepare_optimizer(self.optimiser)
-        self._sums = torch.zeros(8, dtype=torch.float64, device=self.device)
+        self._sums = torch.zeros(WIDTH, dtype=torch.float64, device=self.device)
         self._skipped: list[Tensor] = []
 
     def __call__(self, batch: Batch, number: int, rate: float, *, asked: bool = False) -> None:
@@ -98,7 +97,7 @@ class Step:
         self._skipped.append(bad)
 
     def _forward(self, batch: Batch, real: bool) -> tuple[Tensor, Tensor]:
-        """What the batch counts, `[8]`, and the sum of its losses."""
+        """What the batch counts, `[7]`, and the sum of its losses."""
         # The CTC kernel wants lengths on the host; taken from the device they would make it wait for all before.
         frames = torch.tensor([self.bare.output_frames(samples) for samples in batch.lengths.tolist()])
         here = batch.to(self.device)
@@ -110,7 +109,7 @@ class Step:
             emitted = ((log_probs.argmax(-1) != 0) & inside).sum()
         seconds = float(batch.lengths.sum()) / self.config.features.sample_rate
         on_host = torch.tensor(
-            [0, int(batch.token_lengths.sum()), 0, int(frames.sum()), seconds, len(batch.ids), 0, 0],
+            [0, int(batch.token_lengths.sum()), 0, seconds, len(batch.ids), 0, 0],
             dtype=torch.float64,
         )
         counts = on_host.to(self.device, non_blocking=True) * real
@@ -128,7 +127,6 @@ class Step:
             loss=sums[LOSS],
             labels=round(sums[LABELS]),
             emitted=round(sums[EMITTED]),
-            frames=round(sums[FRAMES]),
             seconds=sums[SECONDS],
             asked=sums[ASKED] > 0,
             skipped=skipped,

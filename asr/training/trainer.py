@@ -201,7 +201,6 @@ class Trainer:
         progress.pending_loss += counts.loss
         progress.pending_labels += counts.labels
         progress.pending_emitted += counts.emitted
-        progress.pending_frames += counts.frames
         progress.audio_seconds += counts.seconds
         ids, self.unsettled = self.unsettled, []
         if any(counts.skipped) and self.accelerator.num_processes > 1:
@@ -242,19 +241,18 @@ class Trainer:
 
     def _log_steps(self, rate: float, epochs: float) -> None:
         progress = self.progress
-        total, labels, frames = progress.pending_loss, progress.pending_labels, progress.pending_frames
-        emitted = progress.pending_emitted / max(frames, 1)
-        progress.pending_loss, progress.pending_labels, progress.pending_emitted, progress.pending_frames = 0.0, 0, 0, 0
+        total, labels, emitted = progress.pending_loss, progress.pending_labels, progress.pending_emitted
+        progress.pending_loss, progress.pending_labels, progress.pending_emitted = 0.0, 0, 0
         progress.epoch_loss += total
         progress.epoch_labels += labels
         if not labels:
             return
         loss = total / labels
-        stuck = progress.plateau.update(progress.step, loss, emitted)
+        stuck = progress.plateau.update(progress.step, loss, emitted / labels)
         if not self.log:
             return
         speed = progress.audio_seconds / max(progress.train_seconds, 1e-9)
-        values = {"loss": loss, "emitted": emitted, "learning_rate": rate, "audio_seconds_per_second": speed}
+        values = {"loss": loss, "emitted": emitted / labels, "learning_rate": rate, "audio_seconds_per_second": speed}
         self.log.row(progress.step, values, "train")
         if stuck:
             self.log.say(stuck)
