@@ -8,6 +8,7 @@ from asr.config import Config, SpecAugmentConfig
 from asr.frames import output_frames, samples_for
 from asr.model.augment import spec_augment
 from asr.model.features import LogMel
+from asr.model.layers import Linear
 from asr.model.rnn import Encoder
 from asr.model.subsampling import subsampling
 from asr.model.truncated import truncated_log_probs
@@ -22,7 +23,7 @@ class TokenClassifier(nn.Module):
         self.subsampling = subsampling(config.model.subsampling, config.features.mels, width)
         self.norm = nn.LayerNorm(width)
         self.encoder = Encoder(config.model, width)
-        self.head = nn.Linear(self.encoder.size, tokens)
+        self.head = Linear(self.encoder.size, tokens)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probs in float32 whatever the autocast, and their lengths `[batch]` in subsampled frames."""

@@ -18,12 +18,11 @@ def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, s
     """
     batch, frames, mels = features.shape
     device = features.device
-    keep = torch.ones_like(features, dtype=torch.bool)
     if config.frequency_masks and config.frequency_width:
         shape = (batch, config.frequency_masks)
         width = (torch.rand(shape, device=device) * (int(config.frequency_width * mels) + 1)).floor()
         start = (torch.rand(shape, device=device) * (mels - width + 1)).floor()
-        keep &= ~_covered(start, width, mels)[:, None, :]
+        features = features * ~_covered(start, width, mels)[:, None, :]
     frames_per_second = 1000 / source.hop_ms
     seconds = lengths / frames_per_second
     count = (seconds * config.time_masks_per_second).ceil()
@@ -35,8 +34,8 @@ def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, s
         width = (torch.rand(shape, device=device) * (widest.floor() + 1)).floor()
         width = width * (torch.arange(most, device=device) < count[:, None])
         start = (torch.rand(shape, device=device) * (lengths[:, None] - width + 1)).floor()
-        keep &= ~_covered(start, width, frames)[:, :, None]
-    return features * keep
+        features = features * ~_covered(start, width, frames)[:, :, None]
+    return features
 
 
 def _covered(start: Tensor, width: Tensor, size: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from asr.config import FeaturesConfig
 from asr.frames import hop_samples
+from asr.model.layers import fast_linear
 from asr.model.masking import valid
 
 
@@ -55,10 +56,9 @@ class LogMel(nn.Module):
 
     def log_mel(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Natural log of the mel energies, not normalised, `[batch, frames, mels]`; padding frames hold the floor."""
-        inside = valid(lengths, waveforms.shape[1])
         emphasised = waveforms.clone()
-        emphasised[:, 1:] -= self.config.preemphasis * waveforms[:, :-1]
-        emphasised = emphasised * inside  # also drops the one sample that pre-emphasis smears past the end
+        emphasised[:, 1:].sub_(waveforms[:, :-1], alpha=self.config.preemphasis)
+        emphasised *= valid(lengths, waveforms.shape[1])  # also drops what pre-emphasis smears past the end
         spectrum = torch.stft(
             emphasised,
             self.fft_size,
@@ -69,8 +69,8 @@ class LogMel(nn.Module):
             pad_mode="constant",
             return_complex=True,
         )
-        power = spectrum.real.square() + spectrum.imag.square()
-        return (power.transpose(1, 2) @ self.filters).clamp(min=self.config.log_floor).log()
+        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).transpose(1, 2)
+        return fast_linear(power, self.filters.T).clamp(min=self.config.log_floor).log()
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms `[batch, samples]` in [-1, 1], lengths `[batch]` in samples, to features and lengths in frames."""

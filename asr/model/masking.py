@@ -12,8 +12,13 @@ def valid(lengths: Tensor, size: int) -> Tensor:
 
 
 def reverse_within(x: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse `x` `[batch, frames, ...]` within each length; padding stays where it is, at the end."""
-    frames = torch.arange(x.shape[1], device=x.device)
-    last = lengths[:, None] - 1
-    index = torch.where(frames <= last, last - frames, frames)
-    return x.gather(1, index.reshape(*index.shape, *(1,) * (x.dim() - 2)).expand_as(x))
+    """Reverse `x` `[batch, frames, ...]` within each length; padding stays where it is, at the end.
+
+    The result lies frame by frame in memory, and is fastest made from what does: rows are then copied whole.
+    """
+    batch, frames = x.shape[:2]
+    positions = torch.arange(frames, device=x.device)[:, None]
+    last = lengths - 1
+    index = torch.where(positions <= last, last - positions, positions) * batch + torch.arange(batch, device=x.device)
+    rows = x.transpose(0, 1).flatten(0, 1).index_select(0, index.flatten())
+    return rows.unflatten(0, (frames, batch)).transpose(0, 1)

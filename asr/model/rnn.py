@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import ModelConfig
+from asr.model.layers import Dropout
 from asr.model.masking import reverse_within
 
 
@@ -50,7 +51,8 @@ class RecurrentLayer(nn.Module):
         if self.backwards is None:
             return output
         reverse, _ = self.backwards(reverse_within(x, lengths))
-        return torch.cat([output, reverse_within(reverse, lengths)], dim=-1)
+        both = output, reverse_within(reverse, lengths)
+        return torch.cat([one.transpose(0, 1) for one in both], dim=-1).transpose(0, 1)
 
 
 @torch.no_grad()
@@ -90,11 +92,13 @@ class Encoder(nn.Module):
             self.layers.append(layer)
             self.norms.append(nn.LayerNorm(layer.size))
             inputs = layer.size
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.size = inputs
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`[batch, frames, inputs]` to `[batch, frames, size]`."""
+        # Frame by frame in memory, as the recurrent kernels read and write: they then copy nothing.
+        x = x.transpose(0, 1).contiguous()
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = norm(layer(self.dropout(x), lengths))
-        return self.dropout(x)
+            x = norm(layer(self.dropout(x).transpose(0, 1), lengths).transpose(0, 1))
+        return self.dropout(x).transpose(0, 1)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import SubsamplingConfig
+from asr.model.layers import Linear
 from asr.model.masking import valid
 
 
 class ConvSubsampling(nn.Module):
     """Stride-2 3x3 convolutions over time and frequency, each halving both (as in Wang et al. 2020, ESPnet).
 
-    `[batch, frames, mels]` to `[batch, ceil(frames / factor), size]`. Padding is set to 0 before every convolution,
+    `[batch, frames, mels]` to `[batch, ceil(frames / factor), size]`. Padding is set to 0 around every convolution,
     which is what a convolution itself assumes past the end, so it cannot change a result.
     """
 
@@ -28,15 +29,23 @@ class ConvSubsampling(nn.Module):
         bins = mels
         for _ in self.convolutions:
             bins = (bins + 1) // 2
-        self.project = nn.Linear(config.channels * bins, size)
+        self.project = Linear(config.channels * bins, size)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features `[batch, frames, mels]` and lengths `[batch]`, both subsampled."""
-        x = x[:, None]
+        x = x[:, None] * _inside(x[:, None], lengths)
         for convolution in self.convolutions:
-            x = torch.relu(convolution(x * valid(lengths, x.shape[2])[:, None, :, None]))
-            lengths = (lengths + 1) // 2
+            x, lengths = convolution(x), (lengths + 1) // 2
+            # In place: these are the largest tensors of the model.
+            with torch.no_grad():  # the ReLU passes no gradient on where it gives 0
+                x.mul_(_inside(x, lengths))
+            x.relu_()
         return self.project(x.transpose(1, 2).flatten(2)), lengths
+
+
+def _inside(x: Tensor, lengths: Tensor) -> Tensor:
+    """Mask `[batch, 1, frames, 1]` of `x` `[batch, channels, frames, bins]`, 1 inside the utterances, in its dtype."""
+    return valid(lengths, x.shape[2])[:, None, :, None].to(x.dtype)
 
 
 class StackSubsampling(nn.Module):
@@ -45,7 +54,7 @@ class StackSubsampling(nn.Module):
     def __init__(self, config: SubsamplingConfig, mels: int, size: int):
         super().__init__()
         self.factor = config.factor
-        self.project = nn.Linear(config.factor * mels, size)
+        self.project = Linear(config.factor * mels, size)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features `[batch, frames, mels]` and lengths `[batch]`, both subsampled."""

@@ -24,6 +24,7 @@ from asr.evaluation.sharing import join, once
 from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import TOKENS, create_folder
 from asr.text import Tokenizer
+from asr.training.allocation import memory_kept
 from asr.training.preparation import build_tokenizer, prepare_examples
 from asr.training.resume import check_resumable
 from asr.training.trainer import Trainer, TrainingResult
@@ -86,7 +87,8 @@ def train(
         create_folder(output, _with_window(config, examples.seconds), tokenizer)
     printing = console if main else None
     trainer = Trainer(config, output, accelerator, model, tokenizer, examples, dev_set, printing, cache)
-    return trainer.run(resuming)
+    with memory_kept():
+        return trainer.run(resuming)
 
 
 def _read_dev_set(config: Config, train_set: ManifestIndex) -> list[Utterance]:

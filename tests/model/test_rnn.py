@@ -218,6 +218,23 @@ def test_reversal_stays_within_each_length_and_undoes_itself() -> None:
     assert torch.equal(reverse_within(reverse_within(deep, ragged), ragged), deep)
 
 
+def test_gradient_of_a_reversal_is_reversed_too() -> None:
+    x, lengths = torch.randn(3, 5, 4, requires_grad=True), torch.tensor([5, 0, 3])
+    target = torch.randn(3, 5, 4)
+    (reverse_within(x, lengths) * target).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, reverse_within(target, lengths))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_order_in_memory_does_not_matter(cell: str) -> None:
+    layer, lengths = randomised(RecurrentLayer(cell, 6, 5, True)), torch.tensor(LENGTHS)
+    x = torch.randn(4, 12, 6)
+    frame_by_frame = x.transpose(0, 1).contiguous().transpose(0, 1)
+    assert torch.equal(layer(frame_by_frame, lengths), layer(x, lengths))
+    assert reverse_within(x, lengths).transpose(0, 1).is_contiguous()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("cell", CELLS)
 def test_gpu_gives_the_states_of_the_cpu(cell: str) -> None:

@@ -69,3 +69,35 @@ def test_convolutions_compute_what_a_loop_computes(factor: int, frames: int, mel
     np.testing.assert_allclose(
         module(x, torch.tensor([frames]))[0][0].detach().numpy(), flat @ weight.T + bias, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_gradients_are_those_of_masked_convolutions_written_plainly(factor: int) -> None:
+    """The layer works in place and leaves a mask out of the graph; here every step makes a new tensor."""
+    module = layer("conv", factor).train()
+    assert isinstance(module, ConvSubsampling)
+    lengths = torch.tensor([29, 1, 16])
+    x, target = torch.randn(3, 29, 10), torch.randn(3, -(-29 // factor), 6)
+
+    def gradients(output: torch.Tensor) -> list[torch.Tensor]:
+        module.zero_grad()
+        (output * target).sum().backward()
+        return [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
+
+    found = gradients(module(x, lengths)[0])
+    plain, inside = x[:, None], lengths
+    for convolution in module.convolutions:
+        plain = plain * (torch.arange(plain.shape[2]) < inside[:, None])[:, None, :, None]
+        plain, inside = torch.relu(convolution(plain)), (inside + 1) // 2
+    plain = plain * (torch.arange(plain.shape[2]) < inside[:, None])[:, None, :, None]
+    expected = gradients(module.project(plain.transpose(1, 2).flatten(2)))
+    assert len(found) == len(expected) == 2 * len(module.convolutions) + 2
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_features_are_left_alone() -> None:
+    x = torch.randn(2, 13, 10)
+    before = x.clone()
+    layer("conv", 4)(x, torch.tensor([13, 5]))
+    assert torch.equal(x, before)

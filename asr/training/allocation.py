@@ -1,0 +1,33 @@
+"""What a training on a CPU asks of the allocator: to keep what is freed for the next step."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+"""Of glibc's mallopt(3)."""
+
+
+@contextmanager
+def memory_kept() -> Iterator[None]:
+    """Inside, what is freed stays with the process, ready for the next step.
+
+    glibc maps every block above 32 MiB from the system and returns it when it is freed. Recurrent layers need several
+    of these in each step, and the system fills them with zeros page by page: an eighth to a fifth of the time of a
+    training.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(MMAP_MAX, 0)
+    libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(MMAP_MAX, 65536)  # the defaults
+        libc.mallopt(TRIM_THRESHOLD, 128 * 1024)
+        libc.malloc_trim(0)
