@@ -112,14 +112,14 @@ class _Pieces:
         devices = [self.features.device] if self.features.is_cuda else []
         with torch.random.fork_rng(devices), self.autocast():
             torch.manual_seed(self.seed + number)
-            x = self.classifier.norm(self._subsampled(first, last))
+            x = self.classifier.norm(self._subsampled(first, last)).transpose(0, 1).contiguous()  # as `Encoder` does
             encoder: Any = self.classifier.encoder
             states = []
             for layer, norm, before in zip(encoder.layers, encoder.norms, self.before[number], strict=True):
-                x, after = layer.forwards(encoder.dropout(x), before)
-                x = norm(x)
+                x, after = layer.forwards(encoder.dropout(x).transpose(0, 1), before)
+                x = norm(x.transpose(0, 1))
                 states.append(after)
-            return self.classifier.head(encoder.dropout(x)).float().log_softmax(-1), states
+            return self.classifier.head(encoder.dropout(x).transpose(0, 1)).float().log_softmax(-1), states
 
     def _subsampled(self, first: int, last: int) -> Tensor:
         """Frames `first` to `last` of the subsampled recording.
