@@ -227,30 +227,36 @@ def growth(epochs: int) -> dict[str, object]:
     """Resident memory of `asr train` at the end of each epoch, MB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = make_corpus(folder, "train", 200)
-        config = parse_config(
-            {
-                "data": {"train": str(corpus), "dev": str(corpus), "batch_seconds": 30.0},
-                "model": {"layers": 2, "hidden": 128},
-                "training": {"epochs": epochs},
-            }
-        )
-        save_config(config, folder / "config.yaml")
+        data = {part: str(make_corpus(folder, part, count)) for part, count in (("train", 200), ("dev", 20))}
+        save_config(parse_config({"data": data, "training": {"epochs": epochs}}), folder / "config.yaml")
         command = [sys.executable, "-m", "asr", "train", folder / "config.yaml", "--output", folder / "model"]
-        process = subprocess.Popen([*map(str, command), "--device", "cpu", "--threads", "1"], stderr=subprocess.DEVNULL)
-        resident: dict[int, float] = {}
-        while process.poll() is None:
-            done = ended(folder / "model/log.jsonl")
-            if done not in resident:
-                resident[done] = memory_of(process.pid, "VmRSS")
-            peak = memory_of(process.pid, "VmHWM")
-            time.sleep(0.02)
-        if process.returncode:
-            raise RuntimeError(f"the training ended with status {process.returncode}")
-    rows = [[str(epoch), f"{mb:.0f}"] for epoch, mb in resident.items() if epoch]
-    print_table("Memory of a training, 2x128, with a dev set", ["after epoch", "MB"], rows)
-    print(f"Peak {peak:.0f} MB.")
-    return {"resident_mb": list(resident.values())[1:], "peak_mb": peak}
+        with open(folder / "messages", "w+") as messages:
+            process = subprocess.Popen(
+                [*map(str, command), "--device", "cpu", "--threads", "1"], stdout=messages, stderr=messages
+            )
+            resident: dict[int, float] = {}
+            peak = 0.0
+            while process.poll() is None:
+                done = ended(folder / "model/log.jsonl")
+                if done not in resident:
+                    resident[done] = memory_of(process.pid, "VmRSS")
+                peak = max(peak, memory_of(process.pid, "VmHWM"))
+                time.sleep(0.02)
+            if process.returncode:
+                messages.seek(0)
+                raise RuntimeError(f"the training ended with status {process.returncode}: {messages.read()[-500:]}")
+    values = [mb for epoch, mb in resident.items() if epoch]
+    print_table(
+        "Memory of a training, 3x320, with a dev set",
+        ["after epoch", "MB"],
+        [[str(epoch), f"{mb:.0f}"] for epoch, mb in enumerate(values, start=1)],
+    )
+    grown = statistics.mean(values[-5:]) - statistics.mean(values[4:9]) if len(values) >= 14 else None
+    print(
+        f"Peak {peak:.0f} MB."
+        + (f" Growth from epochs 5-9 to the last five: {grown:.0f} MB." if grown is not None else "")
+    )
+    return {"resident_mb": values, "peak_mb": peak, "growth_mb": grown}
 
 
 def ended(log: Path) -> int:
