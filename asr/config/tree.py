@@ -82,19 +82,55 @@ class SubsamplingConfig(Section):
 
 
 class ModelConfig(Section):
-    """The acoustic model: subsampling, recurrent layers, linear head."""
+    """The acoustic model: subsampling, encoder, head."""
 
     subsampling: SubsamplingConfig = SubsamplingConfig()
+    encoder: Literal["rnn", "transformer"] = "rnn"
+    """What reads the utterance: recurrent layers, or self-attention (Vaswani et al. 2017)."""
+    head: Literal["ctc", "attention"] = "ctc"
+    """What writes the text: CTC (Graves et al. 2006), or an LSTM that looks where it likes (Bahdanau et al. 2015)."""
     cell: Literal["lstm", "gru", "rnn_tanh", "rnn_relu"] = "lstm"
     """Recurrent cell (Elman 1990; Hochreiter and Schmidhuber 1997; Cho et al. 2014)."""
     layers: int = Field(3, ge=1, le=24)
-    """Recurrent layers."""
+    """Layers of the encoder."""
     hidden: int = Field(320, ge=1, le=4096)
-    """Units of each direction of each layer."""
+    """Units of each direction of each recurrent layer, or the width of a Transformer."""
     bidirectional: bool = True
     """Read the utterance in both directions (Schuster and Paliwal 1997); false: forwards only."""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """Before each recurrent layer and the head."""
+    """Before each recurrent layer and the head; in a Transformer of attention weights and of what each block adds."""
+    weight_drop: float = Field(0.0, ge=0, lt=1)
+    """Dropout of the recurrent weights, the same ones in every frame of a batch (Merity et al. 2018)."""
+    projection: int | None = Field(None, ge=1, le=4096)
+    """Width that a linear layer brings the output of each recurrent layer to; none: there is no such layer."""
+    residual: bool = False
+    """Add to the output of a recurrent layer its input where both are equally wide (He et al. 2016)."""
+    heads: int = Field(4, ge=1, le=64)
+    """Attention heads of a Transformer layer; each gets its share of `hidden`."""
+    feedforward: int = Field(1024, ge=1, le=16384)
+    """Units of the feed-forward block of a Transformer layer."""
+    intermediate: list[int] = Field(default=[])
+    """Layers, counted from 1, behind which the head gives a CTC loss too (Lee and Watanabe 2021)."""
+    self_conditioning: bool = False
+    """Tell the layers above an `intermediate` one what the head found there (Nozaki and Komatsu 2021)."""
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> ModelConfig:
+        if self.encoder == "transformer":
+            if self.hidden % (2 * self.heads):
+                raise ValueError(f"hidden {self.hidden} must be an even number for each of {self.heads} heads")
+            for name in ("weight_drop", "projection", "residual"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is an option of encoder: rnn")
+            if not self.bidirectional:
+                raise ValueError("encoder: transformer reads whole utterances; bidirectional: false needs encoder: rnn")
+        if not all(1 <= layer < self.layers for layer in self.intermediate):
+            raise ValueError(f"intermediate {self.intermediate} must lie below the last of {self.layers} layers")
+        if self.intermediate and self.head != "ctc":
+            raise ValueError("intermediate CTC losses need head: ctc")
+        if self.self_conditioning and not self.intermediate:
+            raise ValueError("self_conditioning needs layers in intermediate")
+        return self
 
 
 class TrainingConfig(Section):
@@ -121,6 +157,17 @@ class TrainingConfig(Section):
     """auto: bfloat16 on a GPU that has it, else float32. CTC is always float32."""
     ema: float | None = Field(None, ge=0, lt=1)
     """Decay of a moving average of the weights, which is then what is measured on dev and kept."""
+    consistency: float = Field(0.0, ge=0)
+    """CR-CTC (Yao et al. 2024): each utterance is seen under two SpecAugment masks, and what the two give is drawn
+    together with this weight; 0.2 in the paper, with 2.5 times as many time masks (`time_masks_per_second`). A step
+    takes twice the time and memory; 0: off."""
+    intermediate_weight: float = Field(0.3, ge=0, le=1)
+    """Share of the `model.intermediate` losses, whose mean it is, in the loss."""
+    label_prior: float = Field(0.0, ge=0, le=1)
+    """Scores are divided by how likely the token is in this batch, to this power, before CTC: less of the blank
+    (Zeyer et al. 2021; Huang et al. 2024 use 0.3). 0: off."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """With `model.head: attention`: probability that is spread over all tokens (Szegedy et al. 2016)."""
     checkpoint_minutes: float = Field(2.0, gt=0)
     """Most work a crash can cost; a checkpoint is also written after each epoch."""
     checkpoint_steps: int | None = Field(None, ge=1)
@@ -215,4 +262,18 @@ class Config(Section):
                 f"training.bptt_frames = {self.training.bptt_frames} needs model.bidirectional: false; the backward "
                 "direction has its first state only at the end of the recording"
             )
+        for name in ("weight_drop", "projection", "residual", "intermediate"):
+            if self.training.bptt_frames is not None and getattr(self.model, name):
+                raise ValueError(f"training.bptt_frames cannot be combined with model.{name}")
+        if self.training.bptt_frames is not None and self.model.head != "ctc":
+            raise ValueError("training.bptt_frames needs model.head: ctc")
+        return self
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Config:
+        if self.training.consistency and self.augmentation.spec_augment is None:
+            raise ValueError("training.consistency compares two views under augmentation.spec_augment; switch that on")
+        for name in ("consistency", "label_prior"):
+            if getattr(self.training, name) and self.model.head != "ctc":
+                raise ValueError(f"training.{name} needs model.head: ctc")
         return self

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from asr.config import Config, DecodingConfig
+from asr.decoding.attention import AttentionSearch
 from asr.decoding.decoder import Decoder, beam_settings
 from asr.decoding.hypothesis import Hypothesis
 from asr.errors import ConfigError
 from asr.model.acoustic import AcousticModel
+from asr.model.attention import AttentionDecoder
 from asr.model.checkpoint import load_folder
 from asr.text import Tokenizer
 
@@ -65,11 +67,17 @@ class Recogniser:
         self.model = model
         self.tokenizer = tokenizer
         self.device = device
+        self.folder = folder
         self.decoding = decoding or model.config.decoding
         config = model.config.model_copy(update={"decoding": self.decoding})
-        self.decoder = Decoder(tokenizer, config, folder, threads)
+        head = model.classifier.head
+        self.decoder: Decoder | AttentionSearch
+        if isinstance(head, AttentionDecoder):
+            self.decoder = AttentionSearch(head, tokenizer, self.decoding, model.frame_seconds)
+        else:
+            self.decoder = Decoder(tokenizer, config, folder, threads)
         self.calibration = None
-        if self.decoding.word_times and folder is not None:
+        if self.decoding.word_times and self.aligns and folder is not None:
             from asr.decoding.confidence import Calibration
 
             self.calibration = Calibration.load(folder)
@@ -101,9 +109,24 @@ class Recogniser:
         """Hz of the waveforms that `decode` takes."""
         return self.config.features.sample_rate
 
-    @torch.inference_mode()
+    @property
+    def aligns(self) -> bool:
+        """Whether text can be aligned with frames; an attention head says itself where it looked, and not how sure."""
+        return self.config.model.head == "ctc"
+
     def log_probs(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Padded waveforms `[batch, samples]` to log-probs `[batch, frames, tokens]` and lengths, on the device."""
+        """Padded waveforms `[batch, samples]` to log-probs `[batch, frames, tokens]` and lengths, on the device.
+
+        Raises:
+            ConfigError: the model has an attention head, and no tokens of frames.
+        """
+        if not self.aligns:
+            raise ConfigError("this needs a model with `head: ctc`; one with `head: attention` has no tokens of frames")
+        return self.outputs(waveforms, lengths)
+
+    @torch.inference_mode()
+    def outputs(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `decoder` reads, and its lengths: log-probs, or the encoder states of a model with an attention head."""
         was_training = self.model.training
         self.model.eval()
         try:
@@ -119,9 +142,9 @@ class Recogniser:
         """The same with all `decoding.nbest` hypotheses of each, best first; times are those of the best alone."""
         if not len(lengths):
             return []
-        log_probs, frames = self.log_probs(waveforms, lengths)
+        log_probs, frames = self.outputs(waveforms, lengths)
         found = self.decoder(log_probs, frames)
-        if self.decoding.word_times:
+        if self.decoding.word_times and self.aligns:
             for row, hypotheses in enumerate(found):
                 hypotheses[0] = self._timed(
                     hypotheses, log_probs[row, : int(frames[row])].cpu(), waveforms[row, : int(lengths[row])].cpu()

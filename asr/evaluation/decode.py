@@ -60,7 +60,7 @@ def decode(
         recogniser: the model and its decoder.
         utterances: with ids of their own.
         facts: measure the waveforms.
-        confidence: give the words their times and confidences.
+        confidence: give the words their times and confidences, where the model's head allows it.
         progress: called with (utterances done, utterances in all) after each batch, of this process's share.
 
     Raises:
@@ -88,8 +88,9 @@ def _decode(
 ) -> Decoded:
     found = Decoded()
     calibration = None
-    if confidence and recogniser.decoder.folder is not None:
-        calibration = Calibration.load(recogniser.decoder.folder)
+    confidence = confidence and recogniser.aligns
+    if confidence and recogniser.folder is not None:
+        calibration = Calibration.load(recogniser.folder)
         found.calibrated = calibration is not None
     by_id = {utterance.id: utterance for utterance in utterances}
     dataset = SpeechDataset([Example(utterance, []) for utterance in utterances], recogniser.sample_rate)
@@ -99,7 +100,7 @@ def _decode(
         batch = collate([dataset[0, index] for index in indices])
         found.failures += batch.failures
         if batch.ids:
-            log_probs, frames = recogniser.log_probs(batch.waveforms, batch.lengths)
+            log_probs, frames = recogniser.outputs(batch.waveforms, batch.lengths)
             lists = recogniser.decoder(log_probs, frames)
             found.hypotheses |= {key: nbest[0] for key, nbest in zip(batch.ids, lists, strict=True)}
         found.seconds += time.perf_counter() - started

@@ -285,7 +285,7 @@ def evaluate(
         utterances=decoded,
         normalisation=normalisation,
         calibrated=found.calibrated,
-        model=str(recogniser.decoder.folder or ""),
+        model=str(recogniser.folder or ""),
         manifest=str(manifest) if isinstance(manifest, str | Path) else "",
         decoding=recogniser.decoding,
         features=recogniser.config.features,

@@ -13,12 +13,21 @@ torch keeps b_h as two vectors that are only ever added; `b_h = bias_ih + bias_h
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
 
 from asr.config import ModelConfig
-from asr.model.layers import Dropout
+from asr.model.layers import Dropout, Linear
 from asr.model.masking import reverse_within
+
+Listener = Callable[[Tensor], Tensor | None]
+"""Called behind each layer of `model.intermediate` with what a head there would see; what it returns, if anything, is
+added to what the next layer reads."""
 
 
 def _cell(name: str, inputs: int, hidden: int) -> nn.RNNBase:
@@ -37,22 +46,32 @@ class RecurrentLayer(nn.Module):
     CPU kernel (several times slower) and cannot be exported.
     """
 
-    def __init__(self, cell: str, inputs: int, hidden: int, bidirectional: bool):
+    def __init__(self, cell: str, inputs: int, hidden: int, bidirectional: bool, weight_drop: float = 0.0):
         super().__init__()
         self.forwards = _cell(cell, inputs, hidden)
         self.backwards = _cell(cell, inputs, hidden) if bidirectional else None
         self.size = hidden * (2 if bidirectional else 1)
+        self.weight_drop = weight_drop
+        if weight_drop:  # cuDNN copies weights into one buffer at each call then, and would tell every user
+            warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
         for direction in filter(None, (self.forwards, self.backwards)):
             initialise(direction)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Run both directions; what stands in the padding of the result is meaningless."""
-        output, _ = self.forwards(x)
+        output = self._states(self.forwards, x)
         if self.backwards is None:
             return output
-        reverse, _ = self.backwards(reverse_within(x, lengths))
+        reverse = self._states(self.backwards, reverse_within(x, lengths))
         both = output, reverse_within(reverse, lengths)
         return torch.cat([one.transpose(0, 1) for one in both], dim=-1).transpose(0, 1)
+
+    def _states(self, cell: nn.RNNBase, x: Tensor) -> Tensor:
+        """One direction, in training with part of the recurrent weights dropped for the whole batch."""
+        if not (self.training and self.weight_drop):
+            return cell(x)[0]
+        dropped = F.dropout(cell.get_parameter("weight_hh_l0"), self.weight_drop)
+        return functional_call(cell, {"weight_hh_l0": dropped}, (x,))[0]
 
 
 @torch.no_grad()
@@ -78,7 +97,7 @@ def initialise(cell: nn.RNNBase) -> None:
 
 
 class Encoder(nn.Module):
-    """A stack of recurrent layers, each `dropout -> recurrence -> LayerNorm`.
+    """A stack of recurrent layers, each `dropout -> recurrence -> projection -> LayerNorm`, its input added at will.
 
     LayerNorm sees one frame at a time: unlike BatchNorm it cannot let padding or the rest of the batch into a result.
     """
@@ -86,19 +105,25 @@ class Encoder(nn.Module):
     def __init__(self, config: ModelConfig, inputs: int):
         super().__init__()
         self.layers = nn.ModuleList()
+        self.projections = nn.ModuleList()
         self.norms = nn.ModuleList()
         for _ in range(config.layers):
-            layer = RecurrentLayer(config.cell, inputs, config.hidden, config.bidirectional)
+            layer = RecurrentLayer(config.cell, inputs, config.hidden, config.bidirectional, config.weight_drop)
             self.layers.append(layer)
-            self.norms.append(nn.LayerNorm(layer.size))
-            inputs = layer.size
+            inputs = config.projection or layer.size
+            self.projections.append(Linear(layer.size, inputs) if config.projection else nn.Identity())
+            self.norms.append(nn.LayerNorm(inputs))
         self.dropout = Dropout(config.dropout)
+        self.residual, self.intermediate = config.residual, frozenset(config.intermediate)
         self.size = inputs
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, listener: Listener | None = None) -> Tensor:
         """`[batch, frames, inputs]` to `[batch, frames, size]`."""
         # Frame by frame in memory, as the recurrent kernels read and write: they then copy nothing.
         x = x.transpose(0, 1).contiguous()
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = norm(layer(self.dropout(x).transpose(0, 1), lengths).transpose(0, 1))
+        for number, (layer, project, norm) in enumerate(zip(self.layers, self.projections, self.norms, strict=True), 1):
+            y = norm(project(layer(self.dropout(x).transpose(0, 1), lengths).transpose(0, 1)))
+            x = x + y if self.residual and x.shape == y.shape else y
+            told = listener(self.dropout(x).transpose(0, 1)) if listener and number in self.intermediate else None
+            x = x if told is None else x + told.transpose(0, 1)
         return self.dropout(x).transpose(0, 1)

@@ -18,7 +18,10 @@ def write_card(folder: Path, config: Config, progress: Progress, model: Acoustic
     hours = sum(examples.seconds) / 3600
     speakers = examples.speakers or "unknown"
     millions = f"{model.parameter_count / 1e6:.2f} M"
-    directions = "bidirectional " if config.model.bidirectional else ""
+    kind = ("bidirectional " if config.model.bidirectional else "") + config.model.cell
+    if config.model.encoder == "transformer":
+        kind = "Transformer"
+    head = "attention" if config.model.head == "attention" else "CTC"
     dev = "no dev set"
     if progress.best_wer is not None:
         dev = f"{progress.best_wer:.2%} (CER {progress.best_cer:.2%}) on `{config.data.dev}`, greedy"
@@ -26,8 +29,8 @@ def write_card(folder: Path, config: Config, progress: Progress, model: Acoustic
         folder / CARD,
         f"""# {folder.resolve().name}
 
-A speech recogniser: log-mel features, {config.model.layers} {directions}{config.model.cell} layers of
-{config.model.hidden} units, CTC over {model.classifier.head.out_features} tokens; {millions} parameters.
+A speech recogniser: log-mel features, {config.model.layers} {kind} layers of
+{config.model.hidden} units, {head} over {model.tokens} tokens; {millions} parameters.
 
 | | |
 |---|---|

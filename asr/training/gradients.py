@@ -97,8 +97,10 @@ def measure(model: AcousticModel, speech: Sequence[Spoken]) -> list[LayerFlow]:
     """Measure every recurrent layer of `model` over these utterances; its classifier is turned to float64.
 
     Raises:
-        ConfigError: it has no recurrent layer.
+        ConfigError: it has no recurrent layer, or no CTC loss.
     """
+    if model.config.model.head != "ctc":
+        raise ConfigError("gradients are those of the CTC loss; this model has model.head: attention")
     model.eval()
     classifier = model.classifier.double()
     cells = {name: module for name, module in classifier.named_modules() if isinstance(module, nn.RNNBase)}

@@ -12,7 +12,7 @@ from asr.config import Config, TrainingConfig
 from asr.data.loading import Batch, silence
 from asr.model.acoustic import AcousticModel
 from asr.training.average import Average
-from asr.training.loss import ctc_loss
+from asr.training.objective import objective, views
 
 LOSS, LABELS, EMITTED, SECONDS, UTTERANCES, ASKED, BAD = range(WIDTH := 7)
 """What a step counts, as one vector on the device: sums over its utterances, and over the ranks."""
@@ -101,10 +101,12 @@ class Step:
         # The CTC kernel wants lengths on the host; taken from the device they would make it wait for all before.
         frames = torch.tensor([self.bare.output_frames(samples) for samples in batch.lengths.tolist()])
         here = batch.to(self.device)
+        augment, copies = self.config.augmentation.spec_augment, views(self.config)
         with self.accelerator.autocast():
-            log_probs, lengths = self.model(here.waveforms, here.lengths, self.config.augmentation.spec_augment)
-        loss = ctc_loss(log_probs, frames, here.tokens, batch.token_lengths).sum() * real
+            outputs = self.model(here.waveforms, here.lengths, augment, copies, here.tokens)
+        loss = objective(outputs, here, self.config, frames, batch.token_lengths).sum() * real
         with torch.no_grad():
+            log_probs, lengths = (part[: len(frames)] for part in outputs)  # the last layer's, of the first view
             inside = torch.arange(log_probs.shape[1], device=self.device) < lengths[:, None]
             emitted = ((log_probs.argmax(-1) != 0) & inside).sum()
         seconds = float(batch.lengths.sum()) / self.config.features.sample_rate

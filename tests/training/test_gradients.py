@@ -101,7 +101,7 @@ def test_a_known_decay_is_found_in_shares_and_half_lives(
     model = make_model("rnn_relu", bidirectional=False)
     with torch.no_grad():
         for layer in model.classifier.encoder.layers:
-            w_x, w_h, b_x, _ = layer.forwards.all_weights[0]  # type: ignore[union-attr, index]
+            w_x, w_h, b_x, _ = layer.forwards.all_weights[0]
             w_x.mul_(0.01)
             w_h.copy_(scale * torch.eye(6))
             b_x.fill_(1)  # every unit is active, always
@@ -159,7 +159,7 @@ def test_where_no_gradient_arrives_there_is_no_share(
     with torch.no_grad():
         for layer in model.classifier.encoder.layers:
             for direction in (layer.forwards, layer.backwards):
-                direction.all_weights[0][2].fill_(-100)  # type: ignore[union-attr, index]  # every unit is dead
+                direction.all_weights[0][2].fill_(-100)  # every unit is dead
     flows = measure(model, spoken)
     assert all(share is None for flow in flows for share in flow.loss)
     assert all(flow.state[0] == 1 for flow in flows)
@@ -171,6 +171,12 @@ def test_a_model_without_recurrence_is_refused(
     make_model: Callable[..., AcousticModel], spoken: list[tuple[Tensor, Tensor]]
 ) -> None:
     model = make_model("gru")
-    model.classifier.encoder = nn.Identity()  # type: ignore[assignment]
+    model.classifier.encoder = nn.Identity()
     with pytest.raises(ConfigError, match="no recurrent layer"):
         measure(model, spoken)
+
+
+def test_a_model_without_ctc_is_refused(spoken: list[tuple[Tensor, Tensor]]) -> None:
+    config = Config.model_validate({"model": {"head": "attention", "hidden": 8, "layers": 1}})
+    with pytest.raises(ConfigError, match="head: attention"):
+        measure(AcousticModel(config, 5), spoken)

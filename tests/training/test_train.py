@@ -12,7 +12,7 @@ from asr.config import Config
 from asr.data.manifest import Utterance
 from asr.errors import CheckpointError, ConfigError, TrainingError
 from asr.model.checkpoint import load_folder, load_tensors
-from asr.training import step, train
+from asr.training import objective, train
 from asr.training.log import read_log
 from tests.trainings import last_checkpoint
 
@@ -82,13 +82,13 @@ def test_other_normalisations_train_and_load(
 
 def infinite_in(monkeypatch: pytest.MonkeyPatch, calls: range) -> None:
     """Make the loss infinite in these calls."""
-    real_loss, count = step.ctc_loss, iter(range(10**6))
+    real_loss, count = objective.ctc_loss, iter(range(10**6))
 
     def loss(*arguments: torch.Tensor) -> torch.Tensor:
         losses = real_loss(*arguments)
         return losses * float("inf") if next(count) in calls else losses
 
-    monkeypatch.setattr(step, "ctc_loss", loss)
+    monkeypatch.setattr(objective, "ctc_loss", loss)
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_named(

@@ -62,7 +62,7 @@ def reference(
         for number, frame in enumerate(x.split(1, dim=1)):
             if every is not None and number and number % every == 0:
                 state = tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
-            output, state = layer.forwards(frame, state)  # type: ignore[operator]
+            output, state = layer.forwards(frame, state)
             outputs.append(output)
         x = norm(torch.cat(outputs, dim=1))
     log_probs = model.head(x).float().log_softmax(-1).transpose(0, 1)
