@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,22 +86,33 @@ def compare_decoders(
     manifests: Mapping[str, Path],
     tests: Mapping[str, Path],
     *,
+    text: Sequence[Path] | None = None,
     order: int = 3,
     beam: int = 64,
     device: str = "auto",
     threads: int | None = None,
     console: Console | None = None,
 ) -> tuple[dict[str, Evaluation], dict[str, Any]]:
-    """Score each test set with beam search, alone and with a word n-gram of the training transcripts tuned on dev.
+    """Score each test set with beam search, alone and with a word n-gram tuned on dev.
+
+    Args:
+        folder: of the model.
+        manifests: `train`, whose transcripts the language model learns when there is no `text`, and `dev`.
+        tests: manifests by name.
+        text: files with a sentence a line.
+        order: of the language model.
+        beam: of the search.
+        device, threads, console: as elsewhere.
 
     Returns:
         evaluations by `NAME, beam 64` and `NAME, beam 64, 3-gram`, and what the tuning found. The model folder gets the
         language model, `lm.lm`, and goes on decoding as its configuration says.
     """
-    lm = train_ngram([manifests["train"]], order).model
+    lm = train_ngram(list(text or [manifests["train"]]), order).model
     once(lambda: lm.save(folder / LM_FILE))
     if console:
-        console.print(f"tuning the weight of a {order}-gram of the training transcripts on dev ...")
+        source = ", ".join(map(str, text)) if text else "the training transcripts"
+        console.print(f"tuning the weight of a {order}-gram of {source} on dev ...")
     tuned = tune(load_model(folder, device=device), manifests["dev"], lm, beam=beam, threads=threads)
     settings = {"lm": LM_FILE, "lm_weight": tuned.best.lm_weight, "word_bonus": tuned.best.word_bonus}
     evaluations = {}

@@ -137,13 +137,18 @@ class TrainingConfig(Section):
     """Optimisation."""
 
     epochs: int = Field(40, ge=1)
-    """Passes over the training set. The learning rate falls to 0 at the end of the last, so choose it first."""
+    """Passes over the training set. Most schedules end with the last, so choose it first."""
     learning_rate: float = Field(2.0e-3, gt=0, le=1)
     """Peak of the schedule, for AdamW."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of all steps in which the rate rises linearly from 0 to its peak."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the rate falls after the warm-up."""
+    schedule: Literal["cosine", "linear", "noam", "plateau", "constant"] = "cosine"
+    """How the rate falls after the warm-up: to 0 along half a cosine (Loshchilov and Hutter 2017) or a line; with the
+    inverse square root of the step (noam: Vaswani et al. 2017); whenever the dev set has stopped getting better."""
+    plateau_patience: int = Field(3, ge=1)
+    """With `schedule: plateau`: epochs without a lower dev CER (or loss, without a dev set) before the rate falls."""
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    """With `schedule: plateau`: what the rate is then multiplied by."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled (Loshchilov and Hutter 2019), on weight matrices only."""
     clip: float = Field(1.0, gt=0)
@@ -178,6 +183,12 @@ class TrainingConfig(Section):
     """Epochs with the lowest dev WER whose weights are kept."""
     log_steps: int = Field(10, ge=1)
     """Steps between rows of the log; a GPU is not made to wait for its results in between."""
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> TrainingConfig:
+        if self.schedule == "noam" and not self.warmup:
+            raise ValueError("schedule: noam falls from the end of the warm-up on; set warmup above 0")
+        return self
 
 
 class TextConfig(Section):

@@ -147,11 +147,9 @@ class Trainer:
         if progress.batch and progress.ranks != ranks:
             before = progress.batch
             progress.batch = min(batches - 1, round(before * batches / progress.batches))
+            said = f"{ranks} processes now, {progress.ranks} before: epoch {epoch + 1} goes on at batch "
             if self.log:
-                self.log.say(
-                    f"{ranks} processes now, {progress.ranks} before: epoch {epoch + 1} goes on at batch "
-                    f"{progress.batch} of {batches} instead of {before} of {progress.batches}"
-                )
+                self.log.say(f"{said}{progress.batch} of {batches} instead of {before} of {progress.batches}")
         progress.batches, progress.ranks = batches, ranks
 
     def _epoch(self, epoch: int, loaded: Iterable[Batch]) -> float:
@@ -163,7 +161,8 @@ class Trainer:
         asked, waited = started, 0.0
         for batch in loaded:
             waited += time.monotonic() - asked
-            rate = learning_rate(training, (epoch + progress.batch / progress.batches) / training.epochs)
+            done = (epoch + progress.batch / progress.batches) / training.epochs
+            rate = learning_rate(training, done, progress.history)
             self._report(batch.failures)
             self._take(batch, rate)
             asked = now = time.monotonic()
