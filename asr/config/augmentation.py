@@ -143,6 +143,9 @@ class SpecAugmentConfig(Section):
     """Time masks grow with the length of the utterance; the count is rounded up."""
     time_width_ms: float = Field(250.0, ge=0)
     """Widest time mask, milliseconds: about a letter or a short syllable."""
+    frequency_warp: float = Field(0.0, ge=0, le=0.5)
+    """Before masking, stretch or squeeze frequencies by up to this share, as the length of another vocal tract would
+    (Jaitly and Hinton 2013); 0.1 in the paper. Unlike speed it leaves the tempo alone."""
 
 
 class AugmentationConfig(Section):

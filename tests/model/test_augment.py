@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 
+import librosa
 import pytest
 import torch
 from torch import Tensor
 
 from asr.config import FeaturesConfig, SpecAugmentConfig
-from asr.model.augment import spec_augment
+from asr.model.augment import hz_to_mel, mel_to_hz, spec_augment, warp_frequencies
+from asr.model.features import LogMel
 
 SOURCE = FeaturesConfig()
 LENGTHS = torch.tensor([1, 4, 40, 99, 250, 700])
@@ -125,3 +127,44 @@ def test_masks_on_a_gpu_keep_within_the_utterance() -> None:
     assert mask.any()
     for row, length in zip(mask, LENGTHS.tolist(), strict=True):
         assert not row[length:].any()
+
+
+def test_the_mel_scale_is_librosas() -> None:
+    hz = torch.tensor([0.0, 40.0, 999.0, 1000.0, 1500.0, 4000.0, 8000.0])
+    torch.testing.assert_close(hz_to_mel(hz), torch.from_numpy(librosa.hz_to_mel(hz.numpy())).float())
+    torch.testing.assert_close(mel_to_hz(hz_to_mel(hz)), hz)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
+def test_a_tone_comes_to_where_a_tone_of_another_pitch_is(factor: float) -> None:
+    times = torch.arange(8000) / 16000
+    tones = torch.stack([torch.sin(2 * math.pi * hertz * times) for hertz in (2000.0, 2000.0 / factor)])
+    features = LogMel(FeaturesConfig(normalisation="none")).log_mel(tones, torch.tensor([8000, 8000]))[:, 20]
+    warped = warp_frequencies(features[:1, None], torch.tensor([factor]), FeaturesConfig())[0, 0]
+    assert abs(int(warped.argmax()) - int(features[1].argmax())) <= 1
+    if factor == 1:
+        torch.testing.assert_close(warped, features[0], atol=1e-4, rtol=1e-4)
+    else:
+        assert abs(int(features[0].argmax()) - int(features[1].argmax())) > 2
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.5])
+def test_the_whole_band_stays_in_use_and_keeps_its_order(factor: float) -> None:
+    ramp = torch.arange(MELS).float().expand(1, 1, MELS)
+    warped = warp_frequencies(ramp, torch.tensor([factor]), SOURCE)[0, 0]
+    assert (warped.diff() > 0).all()
+    assert warped[0] < 1
+    assert warped[-1] > MELS - 1.5
+
+
+def test_each_utterance_is_warped_by_its_own_factor_within_the_limit() -> None:
+    config = SpecAugmentConfig(frequency_masks=0, time_masks_per_second=0, frequency_warp=0.1)
+    ramp = hz_to_mel(torch.tensor(8000.0)) / (MELS + 1) * torch.arange(1, MELS + 1)
+    hz = mel_to_hz(ramp)
+    torch.manual_seed(0)
+    read = spec_augment(hz.expand(200, 3, MELS), torch.full((200,), 3), config, SOURCE)
+    assert torch.equal(read[:, 0], read[:, 2])
+    low = (hz > 500) & (hz < 4000)
+    factors = (read[:, 0] / hz)[:, low].mean(1)
+    assert 1 / 1.1 - 0.01 < factors.min() < 0.93
+    assert 1.07 < factors.max() < 1.11
