@@ -1,7 +1,7 @@
 """Speed and memory of encoders against the length of what they read: recurrent layers beside a Transformer.
 
-One recording at a time, features that are made up: one training step (forward, CTC, backward), and log-probs alone. Each
-in a process of its own on one thread; memory is its peak above what it had before.
+One recording at a time, features that are made up: one training step (forward, CTC, backward), and log-probs alone.
+Each in a process of its own on one thread; memory is its peak above what it had before.
 
 python benchmarks/encoders.py --seconds 4 --seconds 16 --seconds 60 --seconds 240
 """

@@ -80,6 +80,14 @@ class NoiseConfig(Perturbation):
     """Folder of recorded noise, audio files at any depth, instead of made noise."""
 
 
+class EqualiserConfig(Perturbation):
+    """Another microphone: each octave louder or softer by itself, with smooth passages (as in Nam et al. 2022)."""
+
+    limits = (-30.0, 30.0)
+    range: tuple[float, float] = (-6.0, 6.0)
+    """dB, drawn for each octave."""
+
+
 class GainConfig(Perturbation):
     """Louder or softer. Of no effect with `features.normalisation: utterance`, which takes levels out."""
 
@@ -157,6 +165,7 @@ class AugmentationConfig(Section):
     silence: SilenceConfig | None = None
     reverberation: ReverberationConfig | None = None
     noise: NoiseConfig | None = None
+    equaliser: EqualiserConfig | None = None
     gain: GainConfig | None = None
     clipping: ClippingConfig | None = None
     telephone: TelephoneConfig | None = None

@@ -22,6 +22,7 @@ KINDS = (
     "silence",
     "reverberation",
     "noise",
+    "equaliser",
     "gain",
     "clipping",
     "telephone",
@@ -35,6 +36,7 @@ _TEXTS = {
     "silence": "silence {0:.2f} s before, {1:.2f} s after",
     "reverberation": "reverberation {0:.2f} s",
     "noise": "noise {source} {0:.1f} dB",
+    "equaliser": "equaliser of octaves {0:+.1f} to {1:+.1f} dB",
     "gain": "gain {0:+.1f} dB",
     "clipping": "clipping {0:.1f} dB",
     "telephone": "telephone up to {0:.0f} Hz",
@@ -49,7 +51,7 @@ class Step:
     kind: str
     """One of `KINDS`."""
     strengths: tuple[float, ...]
-    """Drawn from the `range` of its kind: one, or for silence one for each end."""
+    """Drawn from the `range` of its kind: one, or for silence one for each end, for an equaliser for each octave."""
     source: str
     """Which noise, impulse response or codec, a file by its path in the folder; empty where there is no choice."""
     random: np.random.Generator = field(compare=False, repr=False)
@@ -58,7 +60,8 @@ class Step:
     def __str__(self) -> str:
         if (self.kind == "reverberation" and self.source) or self.source == "gsm":  # have no strength
             return f"{self.kind} {self.source}"
-        return _TEXTS[self.kind].format(*self.strengths, source=self.source)
+        shown = (min(self.strengths), max(self.strengths)) if self.kind == "equaliser" else self.strengths
+        return _TEXTS[self.kind].format(*shown, source=self.source)
 
 
 class Augmenter:
@@ -145,7 +148,7 @@ class Augmenter:
             random = self._random(epoch, id, kind)
             # All is drawn before it is known whether it is needed: the strength does not depend on the probability.
             drawn = random.random() < settings.probability
-            strengths = tuple(random.uniform(*settings.range, size=2 if kind == "silence" else 1).tolist())
+            strengths = tuple(random.uniform(*settings.range, size=self._strengths(kind)).tolist())
             sources = self._sources.get(kind)
             source = sources[random.integers(len(sources))] if sources else ""
             if not drawn:
@@ -167,6 +170,10 @@ class Augmenter:
             waveform = self._apply(step, waveform)
         return waveform
 
+    def _strengths(self, kind: str) -> int:
+        """How many are drawn: one for each end, or octave, or one alone."""
+        return {"silence": 2, "equaliser": len(perturbations.octaves(self.sample_rate))}.get(kind, 1)
+
     def _random(self, epoch: int, id: str, kind: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, zlib.crc32(id.encode()), zlib.crc32(kind.encode())])
 
@@ -185,6 +192,8 @@ class Augmenter:
                 return perturbations.reverberate(waveform, self._impulse_response(step))
             case "noise":
                 return noise.add_noise(waveform, self._noise(step, len(waveform)), strength)
+            case "equaliser":
+                return perturbations.equalise(waveform, rate, step.strengths)
             case "gain":
                 return perturbations.change_gain(waveform, strength)
             case "clipping":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,24 @@ def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
     wet = fftconvolve(waveform, response)[direct : direct + len(waveform)]
     power = _power(wet)
     return (wet * np.sqrt(_power(waveform) / power) if power else waveform).astype(np.float32)
+
+
+def octaves(rate: int) -> np.ndarray:
+    """Hz of the octaves that an equaliser moves at a sample rate: 62.5 Hz and its doubles below half of it."""
+    return 62.5 * 2.0 ** np.arange(math.ceil(math.log2(rate / 125)))
+
+
+def equalise(waveform: np.ndarray, rate: int, decibels: Sequence[float]) -> np.ndarray:
+    """Each of `octaves(rate)` by so many dB, in straight lines over log frequency between them; length and RMS stay.
+
+    The phase is left alone, so nothing moves in time. Level is left to gain.
+    """
+    spectrum = np.fft.rfft(waveform)
+    hertz = np.fft.rfftfreq(len(waveform), 1 / rate).clip(min=1)
+    gains = np.interp(np.log2(hertz), np.log2(octaves(rate)), decibels)
+    heard = np.fft.irfft(spectrum * 10 ** (gains / 20), len(waveform))
+    power = _power(heard)
+    return (heard * np.sqrt(_power(waveform) / power) if power else waveform).astype(np.float32)
 
 
 def change_gain(waveform: np.ndarray, decibels: float) -> np.ndarray:

@@ -42,6 +42,7 @@ _UNITS = {
     "silence": "s",
     "reverberation": "s",
     "noise": "dB of signal over noise",
+    "equaliser": "dB, each octave",
     "gain": "dB",
     "clipping": "dB over full scale",
     "telephone": "Hz upper edge",

@@ -31,6 +31,7 @@ ALL: dict[str, Any] = {
     "silence": {},
     "reverberation": {},
     "noise": {"kinds": ["white", "pink", "babble"]},
+    "equaliser": {},
     "gain": {},
     "clipping": {},
     "telephone": {},
@@ -196,6 +197,7 @@ def test_each_step_does_what_its_name_says() -> None:
     np.testing.assert_array_equal(
         alone(silence={"range": (0.5, 0.5)}), perturbations.add_silence(waveform, RATE, 0.5, 0.5)
     )
+    np.testing.assert_array_equal(alone(equaliser={"range": (5, 5)}), perturbations.equalise(waveform, RATE, [5.0] * 7))
     np.testing.assert_array_equal(alone(gain={"range": (3, 3)}), perturbations.change_gain(waveform, 3.0))
     np.testing.assert_array_equal(alone(clipping={"range": (9, 9)}), perturbations.clip(waveform, 9.0))
     np.testing.assert_array_equal(
@@ -276,6 +278,7 @@ def test_steps_read_as_what_was_done(tmp_path: Path) -> None:
         silence={"range": (0.2, 0.2)},
         reverberation={"range": (0.3, 0.3)},
         noise={"range": (12.34, 12.34), "kinds": ["pink"]},
+        equaliser={"range": (-4, -4)},
         gain={"range": (2, 2)},
         clipping={"range": (6, 6)},
         telephone={"range": (3400, 3400)},
@@ -283,7 +286,8 @@ def test_steps_read_as_what_was_done(tmp_path: Path) -> None:
     )
     assert ", ".join(map(str, augment.draw(0, "a"))) == (
         "speed 1.07, tempo 0.90, pitch -1.2 semitones, silence 0.20 s before, 0.20 s after, reverberation 0.30 s, "
-        "noise pink 12.3 dB, gain +2.0 dB, clipping 6.0 dB, telephone up to 3400 Hz, codec opus 0.75"
+        "noise pink 12.3 dB, equaliser of octaves -4.0 to -4.0 dB, gain +2.0 dB, clipping 6.0 dB, "
+        "telephone up to 3400 Hz, codec opus 0.75"
     )
     augment = augmenter(reverberation={"folder": str(tmp_path)}, codec={"formats": ["gsm"]})
     assert [str(step) for step in augment.draw(0, "a")] == ["reverberation halls/big.wav", "codec gsm"]

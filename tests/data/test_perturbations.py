@@ -14,6 +14,7 @@ RANDOM = 0
 LENGTH_KEEPING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "pitch": lambda waveform: perturbations.change_pitch(waveform, RATE, 1.5),
     "reverberation": lambda waveform: perturbations.reverberate(waveform, response(0.3)),
+    "equaliser": lambda waveform: perturbations.equalise(waveform, RATE, [3.0, -3.0, 6.0, 0.0, -6.0, 3.0, -1.0]),
     "gain": lambda waveform: perturbations.change_gain(waveform, 3.0),
     "clipping": lambda waveform: perturbations.clip(waveform, 6.0),
     "telephone": lambda waveform: perturbations.telephone(waveform, RATE, 3400.0),
@@ -258,3 +259,22 @@ def test_any_length_and_silence_give_finite_float32_of_the_same_length(kind: str
         np.testing.assert_array_equal(waveform, before)  # the argument is left alone
         if not before.any():
             assert np.abs(changed).max() < 1e-3
+
+
+def test_an_equaliser_moves_each_octave_by_its_decibels_and_keeps_the_level() -> None:
+    decibels = [6.0, -6.0, 3.0, 0.0, -3.0, 6.0, -6.0]
+    assert perturbations.octaves(RATE).tolist() == [62.5, 125, 250, 500, 1000, 2000, 4000]
+    assert perturbations.octaves(8000)[-1] == 2000
+    sound = noise(4 * RATE)
+    heard = perturbations.equalise(sound, RATE, decibels)
+    assert rms(heard) == pytest.approx(rms(sound), rel=1e-4)
+    hertz, before = signal.welch(sound, RATE, nperseg=4096)
+    _, after = signal.welch(heard, RATE, nperseg=4096)
+    gains = 10 * np.log10(after / before)
+    measured = np.interp(perturbations.octaves(RATE), hertz, gains)
+    np.testing.assert_allclose(measured - measured[3], decibels, atol=0.6)  # the level is put back: 500 Hz as 0 dB
+
+
+def test_an_equaliser_that_changes_nothing_changes_nothing() -> None:
+    for sound in (voice(), np.zeros(100, np.float32), noise(1)):
+        np.testing.assert_allclose(perturbations.equalise(sound, RATE, [4.0] * 7), sound, atol=1e-6)
