@@ -28,6 +28,7 @@ def command(model: Annotated[Path, typer.Argument(help="Model folder.")], json: 
         "head": config.model.head,
         "sample_rate": config.features.sample_rate,
         "frame_seconds": acoustic.frame_seconds,
+        "units": tokenizer.units,
         "tokens": tokenizer.tokens,
     }
     if json:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from asr.config.augmentation import AugmentationConfig
 from asr.config.section import Section
+
+BPE_VOCABULARY = 300
+"""Tokens of `text.units: bpe` where `text.vocabulary` does not say."""
 
 
 class DataConfig(Section):
@@ -200,6 +203,34 @@ class TextConfig(Section):
     """Characters taken out of transcripts, such as '.,!?;:"'; a space stands in their place."""
     alphabet: str | None = None
     """The characters to model, space not counted; none: those of the training transcripts."""
+    units: Literal["characters", "bpe", "phones"] = "characters"
+    """What a token is: a character, a piece of a word (Sennrich et al. 2016), or a phone of its pronunciation."""
+    vocabulary: int | None = Field(None, ge=3)
+    """With `units: bpe`: how many tokens, blank and single characters counted; none: 300, for some hours of speech."""
+    lexicon: str | None = None
+    """With `units: phones`: pronunciations of the training words, CMUdict style; `asr lexicon` writes them."""
+    stress: bool = False
+    """With `units: phones`: keep the stress digits of CMUdict's vowels. Without, there are 39 phones instead of 69."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_vocabulary(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("units") == "bpe" and tree.get("vocabulary") is None:
+            return tree | {"vocabulary": BPE_VOCABULARY}
+        return tree
+
+    @model_validator(mode="after")
+    def _check_units(self) -> TextConfig:
+        owners = {"vocabulary": "bpe", "lexicon": "phones", "stress": "phones"}
+        for name, units in owners.items():
+            if getattr(self, name) and self.units != units:
+                raise ValueError(f"{name} is an option of units: {units}")
+        if self.units == "phones":
+            if self.lexicon is None:
+                raise ValueError("units: phones needs a lexicon; `asr lexicon MANIFEST --output NEW` writes one")
+            if self.alphabet is not None:
+                raise ValueError("alphabet is an option of units: characters and bpe; phones come from the lexicon")
+        return self
 
 
 class DecodingConfig(Section):

@@ -6,7 +6,6 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 
@@ -14,10 +13,11 @@ from asr.decoding.beam_kernel import Limits, search
 from asr.decoding.fusion import fuse, unigrams
 from asr.decoding.hypothesis import Hypothesis, Word
 from asr.decoding.lexicon import Lexicon
+from asr.decoding.times import word_tokens
 from asr.errors import ConfigError, DecodingError
 from asr.lm.automaton import Automaton
 from asr.lm.ngram import NgramModel
-from asr.text import SPACE, Tokenizer
+from asr.text import SPACE, PhoneTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class BeamSearch:
         self.threads = threads or _cores()
         if threads is not None and threads < 1:
             raise ConfigError(f"threads: {threads} is less than 1")
+        if lexicon is None and isinstance(tokenizer, PhoneTokenizer) and lm is not None and lm.units == "words":
+            lexicon = Lexicon.of_model(tokenizer)
         if lexicon is not None and (lm is None or lm.units != "words"):
             if token_automaton is not None:
                 raise ConfigError("a lexicon without a word language model leaves no room for hot words or a grammar")
@@ -118,8 +120,8 @@ class BeamSearch:
             token_automaton,
             lexicon,
         )
-        self._word_of = {} if lexicon is None else _spoken(lexicon, lm)
         self._space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1
+        self._word_of = {} if lexicon is None else _spoken(lexicon, lm, self._space)
 
     def decode(self, log_probs: np.ndarray, lengths: np.ndarray) -> list[list[Hypothesis]]:
         """Decode natural-log probabilities `[batch, frames, tokens]` with `lengths` `[batch]` in frames.
@@ -150,7 +152,7 @@ class BeamSearch:
     def _text(self, tokens: list[int]) -> str:
         if not self._word_of:
             return self.tokenizer.decode(tokens)
-        groups = [tuple(group) for space, group in groupby(tokens, lambda token: token == self._space) if not space]
+        groups = [tuple(tokens[place] for place in word) for word in word_tokens(tokens, self.tokenizer)]
         return " ".join(self._word_of.get(group) or self.tokenizer.decode(group) for group in groups)
 
     def _decode(self, index: int, log_probs: np.ndarray) -> list[Hypothesis]:
@@ -179,12 +181,12 @@ class BeamSearch:
         return list(hypotheses.values()) or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]
 
 
-def _spoken(lexicon: Lexicon, lm: NgramModel | None) -> dict[tuple[int, ...], str]:
-    """The word of each spelling: the likeliest, or where nothing tells, the first."""
+def _spoken(lexicon: Lexicon, lm: NgramModel | None, space: int) -> dict[tuple[int, ...], str]:
+    """The word of each spelling, spaces left out: the likeliest, or where nothing tells, the first."""
     words: dict[tuple[int, ...], str] = {}
     likely = dict(zip(lm.words, unigrams(lm).tolist(), strict=True)) if lm is not None and lm.units == "words" else {}
     for place, tokens in lexicon.spellings:
-        word = lexicon.words[place]
+        word, tokens = lexicon.words[place], tuple(token for token in tokens if token != space)
         if tokens not in words or likely.get(word, -math.inf) > likely.get(words[tokens], -math.inf):
             words[tokens] = word
     return words

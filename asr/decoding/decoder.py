@@ -77,10 +77,12 @@ class Decoder:
             unknown_penalty=settings.unknown_penalty,
             nbest=max(settings.nbest, RESCORED) if settings.rescore is not None else settings.nbest,
         )
-        for rule, (prune, token_min) in PRUNING.items():
-            if getattr(settings, rule) is not None:
-                options = replace(options, prune=prune, token_min_log_prob=token_min)
         lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
+        for rule, (prune, token_min) in PRUNING.items():
+            # A model of phones writes the words of a language model by the lexicon that it has itself.
+            own = rule == "lexicon" and self.tokenizer.units == "phones" and lm is not None and lm.units == "words"
+            if getattr(settings, rule) is not None or own:
+                options = replace(options, prune=prune, token_min_log_prob=token_min)
         lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
         return BeamSearch(
             self.tokenizer,

@@ -30,13 +30,13 @@ def spell(text: str, tokenizer: Tokenizer, rules: TextConfig) -> tuple[int, ...]
     """Token ids of a text after the model's text rules.
 
     Raises:
-        TextError: a character is outside the alphabet.
+        TextError: a character is outside the alphabet, or a word has no pronunciation.
     """
     clean = normalise(text, rules.case, rules.remove)
-    missing = tokenizer.missing(clean)
-    if missing:
-        shown = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing)
-        raise TextError(f"{clean[:60]!r} has {shown} outside the model's alphabet; spell it out or leave it out")
+    if tokenizer.missing(clean):
+        remedy = "write other words" if tokenizer.units == "phones" else "spell it out or leave it out"
+        lacking = tokenizer.lacking(clean, "the model's")
+        raise TextError(f"{clean[:60]!r} has {lacking}; {remedy}")
     return tuple(tokenizer.encode(clean))
 
 

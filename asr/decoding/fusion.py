@@ -38,6 +38,7 @@ class Fusion(NamedTuple):
             word begins.
         refund: float64 `[nodes]`, factor that takes the estimate of a node back.
         space: the token that parts words, -1 without one.
+        begins: bool `[tokens]`, whether a token begins a word, and so ends the one before, as BPE's `▁the` does.
         word_factor: factor of each word.
         ruled: whether there are rules.
         rules: automaton over tokens: hot words, a grammar.
@@ -54,6 +55,7 @@ class Fusion(NamedTuple):
     gain: np.ndarray
     refund: np.ndarray
     space: int
+    begins: np.ndarray
     word_factor: float
     ruled: bool
     rules: Automaton
@@ -95,12 +97,12 @@ def fuse(
     rules = None if rules is None else _uniform(rules)
     kind, label, unknown, unspelled = PLAIN, np.zeros(len(tokenizer), np.int32), 0, 0
     vocabulary = no_vocabulary()
-    space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1
+    space, begins = word_borders(tokenizer)
     if lm is not None:
         unknown = lm.labels["<unk>"]
         if lm.units == "words":
             kind = WORDS
-            if space < 0:
+            if space < 0 and not begins.any():
                 raise ConfigError(f"a language model of words needs the token {SPACE!r}, which parts them")
             vocabulary, unspelled = build_vocabulary(lm.words, unigrams(lm), tokenizer, lexicon)
         else:
@@ -123,12 +125,21 @@ def fuse(
         gain,
         refund,
         space,
+        begins,
         math.exp(word_bonus),
         rules is not None,
         NOTHING if rules is None else rules,
         np.ones(1) if rules is None else _tops(rules),
     )
     return fusion, unspelled
+
+
+def word_borders(tokenizer: Tokenizer) -> tuple[int, np.ndarray]:
+    """`space` and `begins` of a table: one or the other tells where words end."""
+    begins = np.array([token.startswith(SPACE) for token in tokenizer.tokens])
+    if tokenizer.joined:
+        return -1, begins
+    return tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1, np.zeros_like(begins)
 
 
 def _uniform(automaton: Automaton) -> Automaton:
@@ -225,12 +236,19 @@ def factor_of(fusion: Fusion, memory: Memory, tree: Tree, prefix: int, token: in
         node = tree.node[prefix]
         if token == fusion.space:
             factor = tree.finish[prefix]
+        elif fusion.begins[token]:
+            child = child_of(fusion.vocabulary, 0, token)
+            if child >= 0:
+                factor = tree.finish[prefix] * fusion.gain[child]
+            else:  # an unknown word, after the one that ends
+                place = lm_step(fusion, memory, tree.after[prefix], fusion.unknown)
+                factor = memory.lm_factors[place] * fusion.unknown_factor * fusion.word_factor * tree.finish[prefix]
         elif node >= 0:
             child = child_of(fusion.vocabulary, node, token)
             factor = fusion.gain[child] if child >= 0 else tree.leave[prefix]
     else:
         last = tree.token[prefix]
-        if token != fusion.space and (last == fusion.space or last == 0):
+        if token != fusion.space and (last == fusion.space or last == 0 or fusion.begins[token]):
             factor = fusion.word_factor
         if fusion.kind == TOKENS:
             place = lm_step(fusion, memory, tree.lm[prefix], fusion.label[token])
@@ -274,7 +292,9 @@ def enter(fusion: Fusion, memory: Memory, tree: Tree, parent: int, prefix: int) 
     elif fusion.kind == WORDS:
         if token == fusion.space:
             lm, node = tree.after[parent], 0
-        elif node >= 0:
+        elif node >= 0 or fusion.begins[token]:
+            if fusion.begins[token]:
+                lm, node = tree.after[parent], 0
             node = child_of(fusion.vocabulary, node, token)
             if node < 0:
                 lm = memory.lm_states[lm_step(fusion, memory, lm, fusion.unknown)]
@@ -304,6 +324,8 @@ def settle(fusion: Fusion, memory: Memory, tree: Tree, prefix: int) -> None:
             if fusion.vocabulary.child_begin[node] == fusion.vocabulary.child_begin[node + 1]:
                 top = 0.0
         top = max(top, max(finish, leave))
+    if fusion.kind == WORDS and fusion.space < 0:  # a token that ends this word and begins another
+        top = max(top, finish * fusion.word_factor * max(1.0, fusion.unknown_factor))
     tree.after[prefix], tree.finish[prefix], tree.leave[prefix] = after, finish, leave
     tree.top[prefix] = top * fusion.rule_top[tree.rule[prefix]]
 

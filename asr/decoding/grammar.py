@@ -75,13 +75,17 @@ def _sentences(sequences: Sequence[Sequence[int]]) -> Automaton:
 def word_loop(spellings: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Automaton:
     """The automaton of any sequence of words, none included, with one space between neighbours.
 
+    Where tokens carry the space before them, as BPE's do, words follow each other as they are.
+
     Args:
-        spellings: token ids of each word, at least one, without the space.
+        spellings: token ids of each word, at least one, without a space of its own.
         tokenizer: the model's tokens.
 
     Raises:
         TextError: the tokens have no space, so that nothing tells where a word ends.
     """
+    if tokenizer.joined:
+        return _joined_loop(spellings)
     if SPACE not in tokenizer.tokens:
         raise TextError(f"the model's tokens have no space ({SPACE}) to put between words; list whole sentences")
     space = tokenizer.tokens.index(SPACE)
@@ -95,3 +99,17 @@ def word_loop(spellings: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Autom
     final = np.full(nodes + 1, -np.inf)
     final[ends] = final[nodes] = 0.0
     return assemble(state, label, np.zeros(len(state)), following, final, start=nodes)
+
+
+def _joined_loop(spellings: Sequence[Sequence[int]]) -> Automaton:
+    """Only first tokens begin with a space, so that the end of a word can leave its next token to the root."""
+    trie = build_trie(spellings)
+    nodes = len(trie.label)
+    final, back_off = np.full(nodes, -np.inf), np.full(nodes, -1)
+    final[0] = final[trie.end] = 0.0
+    back_off[trie.end] = 0
+    following = np.arange(1, nodes)
+    no_weight = np.zeros(nodes - 1)
+    return assemble(
+        trie.parent[1:], trie.label[1:], no_weight, following, final, 0, np.zeros(nodes), back_off_state=back_off
+    )

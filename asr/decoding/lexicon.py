@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +11,8 @@ from asr.data.problems import Problem
 from asr.decoding.grammar import word_loop
 from asr.errors import TextError
 from asr.lm.automaton import Automaton
-from asr.text import BLANK, SPACE, Tokenizer
-
-ALTERNATIVE = re.compile(r"(?<=.)\(\d+\)$")
-"""`word(2)`: another pronunciation of `word`, as CMUdict writes it."""
+from asr.text import BLANK, SPACE, PhoneTokenizer, Tokenizer
+from asr.text.pronunciations import lexicon_fields, unstressed
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,9 @@ class Lexicon:
 
     @classmethod
     def from_words(cls, words: Iterable[str], tokenizer: Tokenizer) -> Lexicon:
-        """Every word spelled by its characters; a word that the tokens cannot spell is a problem.
+        """Every word as the model spells it: by its characters, its BPE pieces, or the pronunciations that it knows.
+
+        A word that the tokens cannot spell is a problem.
 
         Raises:
             TextError: no word is left.
@@ -43,16 +42,22 @@ class Lexicon:
 
     @classmethod
     def load(cls, path: str | Path, tokenizer: Tokenizer) -> Lexicon:
-        """Read lines `word token token ...`, or `word` alone, which is spelled by its characters.
+        """Read lines `word token token ...`, or `word` alone, which is spelled as in `from_words`.
 
         `word(2)` is another pronunciation of `word`; lines that begin with `;;;` and whatever follows ` #` are
-        comments: CMUdict's conventions. A line with a token that the model does not have is a problem.
+        comments: CMUdict's conventions. A line with a token that the model does not have is a problem; a phone with a
+        stress digit that the model has without one is taken for that.
 
         Raises:
             TextError: no word is left; the message shows the first problem.
             ManifestError: the file cannot be read.
         """
         return _collect(_entries(Path(path)), tokenizer, str(path))
+
+    @classmethod
+    def of_model(cls, tokenizer: PhoneTokenizer) -> Lexicon:
+        """The pronunciations that a model of phones was trained with."""
+        return cls.from_words(tokenizer.pronunciations, tokenizer)
 
     def automaton(self, tokenizer: Tokenizer) -> Automaton:
         """Any sequence of the words with one space between neighbours, all with weight 0; see `word_loop`."""
@@ -61,26 +66,38 @@ class Lexicon:
 
 def _entries(path: Path) -> Iterator[tuple[str, str, list[str]]]:
     for number, line in read_lines(path):
-        fields = [] if line.startswith(";;;") else line.split(" #")[0].split()
+        fields = lexicon_fields(line)
         if fields:
-            yield f"{path}, line {number}", ALTERNATIVE.sub("", fields[0]), fields[1:]
+            yield f"{path}, line {number}", fields[0], fields[1:]
 
 
 def _collect(entries: Iterable[tuple[str, str, list[str]]], tokenizer: Tokenizer, name: str) -> Lexicon:
-    known = {token: index for index, token in enumerate(tokenizer.tokens) if token not in (BLANK, SPACE)}
+    marks = (BLANK,) if tokenizer.joined else (BLANK, SPACE)
+    known = {token: index for index, token in enumerate(tokenizer.tokens) if token not in marks}
     ids: dict[str, int] = {}
     spellings: dict[tuple[int, tuple[int, ...]], None] = {}  # a set that keeps the order
     problems = []
     for place, word, spelling in entries:
-        parts = spelling or list(word)
-        missing = [part for part in dict.fromkeys(parts) if part not in known]
-        if missing or not parts:
-            tokens = ", ".join(map(repr, missing))
-            message = f"{word!r} has {tokens}, not among the model's tokens; respell it" if parts else "an empty word"
+        if spelling:
+            parts = [part if part in known else unstressed(part) for part in spelling]
+            missing = [part for part, plain in zip(spelling, parts, strict=True) if plain not in known]
+            ways = [] if missing else [tuple(known[part] for part in parts)]
+        else:
+            ways, missing = tokenizer.spellings(word), tokenizer.missing(word) or [" "]
+        if ways and tokenizer.joined and spelling and not _begins_once(spelling):
+            message = f"{word!r}: of BPE tokens the first, and no other, begins with {SPACE}; respell it"
             problems.append(Problem(place, "cannot be spelled", message))
-            continue
-        spellings[ids.setdefault(word, len(ids)), tuple(known[part] for part in parts)] = None
+        elif ways:
+            spellings |= dict.fromkeys((ids.setdefault(word, len(ids)), way) for way in ways)
+        else:
+            tokens = ", ".join(map(repr, dict.fromkeys(missing)))
+            message = f"{word!r} has {tokens}, not among the model's tokens; respell it" if word else "an empty word"
+            problems.append(Problem(place, "cannot be spelled", message))
     if not spellings:
         why = f"; {problems[0].id}: {problems[0].message}" if problems else ""
         raise TextError(f"{name}: no words that the model's tokens can spell{why}")
     return Lexicon(list(ids), list(spellings), problems)
+
+
+def _begins_once(spelling: Sequence[str]) -> bool:
+    return [place for place, token in enumerate(spelling) if token.startswith(SPACE)] == [0]

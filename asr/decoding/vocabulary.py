@@ -12,7 +12,7 @@ from asr.decoding.lexicon import Lexicon
 from asr.decoding.pruning import compiled
 from asr.decoding.trie import build_trie
 from asr.errors import ConfigError
-from asr.text import SPACE, Tokenizer
+from asr.text import Tokenizer
 
 
 class Vocabulary(NamedTuple):
@@ -36,7 +36,7 @@ def build_vocabulary(
 ) -> tuple[Vocabulary, int]:
     """The words whose `unigrams` `[words]`, natural-log probabilities, are finite, and how many cannot be spelled.
 
-    Words are spelled by their characters, or as the lexicon does; of several with one spelling the likeliest stays.
+    Words are spelled as the tokenizer or the lexicon does; of several with one spelling the likeliest stays.
 
     Raises:
         ConfigError: no word can be spelled.
@@ -76,10 +76,9 @@ def _spelled(
             if lexicon.words[place] in label_of:
                 yield label_of[lexicon.words[place]], tokens
         return
-    ids = {token: index for index, token in enumerate(tokenizer.tokens) if token != SPACE}
     for label in labels:
-        if all(character in ids for character in words[label]):
-            yield label, tuple(ids[character] for character in words[label])
+        for tokens in tokenizer.spellings(words[label]):
+            yield label, tokens
 
 
 def no_vocabulary() -> Vocabulary:

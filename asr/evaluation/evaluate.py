@@ -289,13 +289,19 @@ def evaluate(
         manifest=str(manifest) if isinstance(manifest, str | Path) else "",
         decoding=recogniser.decoding,
         features=recogniser.config.features,
-        # The words of a lexicon need not be spelled by the tokens.
-        alphabet="" if recogniser.decoding.lexicon is not None else "".join(recogniser.tokenizer.tokens[1:]),
+        alphabet=_alphabet(recogniser),
     )
     _ = evaluation.score  # raises where there is nothing to score
     if output is not None:
         once(lambda: evaluation.save(output))
     return evaluation
+
+
+def _alphabet(recogniser: Recogniser) -> str:
+    """The characters that can come out; empty where words need not be spelled by the tokens."""
+    if recogniser.decoding.lexicon is not None or recogniser.tokenizer.units == "phones":
+        return ""
+    return "".join(dict.fromkeys("".join(recogniser.tokenizer.tokens[1:])))
 
 
 def check_writable(folder: Path) -> None:

@@ -127,7 +127,7 @@ def _draw_tokens(
         axis.plot(times, probabilities[:, token], linewidth=1)
     for token, first, last in zip(alignment.tokens, alignment.starts, alignment.ends, strict=True):
         peak = first + int(probabilities[first:last, token].argmax())
-        label = "_" if names[token] == SPACE else names[token].replace("$", r"\$")
+        label = names[token].replace(SPACE, "_").replace("$", r"\$")
         axis.annotate(label, (peak * step, probabilities[peak, token]), ha="center", va="bottom", fontsize=9)
         axis.axvspan((first - 0.5) * step, (last - 0.5) * step, ymax=0.03, color="tab:blue", alpha=0.6, linewidth=0)
     axis.set_ylim(0, 1.15)

@@ -1,11 +1,11 @@
-"""Model folders: config.yaml, tokens.txt, model.safetensors, a model card. Never a pickle, always whole or absent."""
+"""Model folders: config.yaml, tokens.txt, model.safetensors, a card. Never a pickle, always whole or absent."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from asr.config import Config, load_config, save_config
 from asr.errors import AsrError, CheckpointError
 from asr.files import replacing
 from asr.model.acoustic import AcousticModel
-from asr.text import Tokenizer
+from asr.text import COMPANIONS, Tokenizer
 
 CONFIG, TOKENS, WEIGHTS, CARD = "config.yaml", "tokens.txt", "model.safetensors", "README.md"
 CHECKSUM = "checksum"
@@ -97,7 +97,7 @@ def _flush(path: Path) -> None:
 
 
 def create_folder(folder: Path, config: Config, tokenizer: Tokenizer) -> None:
-    """Start a model folder: the two files that do not change while training."""
+    """Start a model folder: the files that do not change while training."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, folder / CONFIG)
@@ -115,18 +115,25 @@ def load_folder(folder: str | Path, device: torch.device | str = "cpu") -> tuple
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder; `asr train CONFIG --output {folder}` makes one")
-    missing = [name for name in (CONFIG, TOKENS, WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise CheckpointError(f"{folder}: not a complete model folder, {', '.join(missing)} missing")
+    _check_files(folder, (CONFIG, TOKENS, WEIGHTS))
     try:
         config = load_config(folder / CONFIG)
-        tokenizer = Tokenizer.load(folder / TOKENS)
+        units = config.text.units
+        if units in COMPANIONS:
+            _check_files(folder, (COMPANIONS[units],))
+        tokenizer = Tokenizer.load(folder / TOKENS, units)
     except AsrError as error:
         raise CheckpointError(str(error)) from None
     model = AcousticModel(config, len(tokenizer))
     tensors, _ = load_tensors(folder / WEIGHTS)
     load_weights(model, tensors, folder / WEIGHTS)
     return model.to(device).eval(), tokenizer
+
+
+def _check_files(folder: Path, names: Sequence[str]) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{folder}: not a complete model folder, {', '.join(missing)} missing")
 
 
 def load_weights(model: AcousticModel, tensors: Mapping[str, Tensor], where: Path) -> None:

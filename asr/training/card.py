@@ -12,6 +12,8 @@ from asr.model.checkpoint import CARD
 from asr.training.state import Progress
 from asr.version import __version__
 
+UNITS = {"characters": "characters", "bpe": "BPE pieces of words", "phones": "phones of a pronunciation lexicon"}
+
 
 def write_card(folder: Path, config: Config, progress: Progress, model: AcousticModel, examples: Examples) -> None:
     """Write README.md of the model folder."""
@@ -30,7 +32,7 @@ def write_card(folder: Path, config: Config, progress: Progress, model: Acoustic
         f"""# {folder.resolve().name}
 
 A speech recogniser: log-mel features, {config.model.layers} {kind} layers of
-{config.model.hidden} units, {head} over {model.tokens} tokens; {millions} parameters.
+{config.model.hidden} units, {head} over {model.tokens} tokens ({UNITS[config.text.units]}); {millions} parameters.
 
 | | |
 |---|---|

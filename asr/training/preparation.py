@@ -12,21 +12,21 @@ from asr.data.problems import Problem
 from asr.data.utterance import Utterance
 from asr.errors import AudioError, TrainingError
 from asr.frames import samples_for
-from asr.text import Tokenizer, ctc_frames, normalise
+from asr.text import Tokenizer, count_words, ctc_frames, normalise
+from asr.text import build_tokenizer as tokenizer_of
 
 
 def build_tokenizer(utterances: Iterable[Utterance], config: Config) -> Tokenizer:
-    """Characters of `text.alphabet`, or of the training transcripts.
+    """The tokens that `text` asks for, from the training transcripts.
 
     Raises:
-        TrainingError: there are no transcripts to take characters from.
+        TrainingError: there are no transcripts to take them from.
+        TextError: see `asr.text.build_tokenizer`.
     """
-    case, remove = config.text.case, config.text.remove
-    found = {character for utterance in utterances for character in normalise(utterance.text or "", case, remove)}
-    characters = normalise(config.text.alphabet or "".join(found), case)
-    if not characters:
+    words = count_words((utterance.text or "" for utterance in utterances), config.text)
+    if not words and not config.text.alphabet:
         raise TrainingError("no training transcript has a character in it; is `text` set in the manifest?")
-    return Tokenizer.from_characters(characters)
+    return tokenizer_of(words, config.text)
 
 
 def prepare_examples(

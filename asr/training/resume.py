@@ -9,6 +9,7 @@ from typing import Any
 from asr.config import Config, load_config
 from asr.errors import TrainingError
 from asr.model.checkpoint import CARD, CONFIG, TOKENS, WEIGHTS
+from asr.text import COMPANIONS
 from asr.training.checkpoints import Checkpoints
 from asr.training.log import LOG
 
@@ -25,7 +26,7 @@ def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bo
     checkpoints = Checkpoints(output, config.training.keep_last, config.training.keep_best)
     if overwrite:
         checkpoints.clear()
-        for name in (WEIGHTS, CARD, CONFIG, TOKENS, LOG):
+        for name in (WEIGHTS, CARD, CONFIG, TOKENS, *COMPANIONS.values(), LOG):
             (output / name).unlink(missing_ok=True)
         shutil.rmtree(output / "tensorboard", ignore_errors=True)
         return False

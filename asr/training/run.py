@@ -74,7 +74,7 @@ def train(
     if not len(train_set):
         raise TrainingError(f"{config.data.train}: no utterances to train on; is it the right manifest?")
     dev_set = _read_dev_set(config, train_set)
-    tokenizer = Tokenizer.load(output / TOKENS) if resuming else build_tokenizer(train_set, config)
+    tokenizer = Tokenizer.load(output / TOKENS, config.text.units) if resuming else build_tokenizer(train_set, config)
     model = AcousticModel(config, len(tokenizer))
     examples, problems = prepare_examples(train_set, tokenizer, config)
     main = accelerator.is_main_process

@@ -16,7 +16,7 @@ from asr.decoding.hypothesis import Word
 from asr.decoding.recogniser import Recogniser
 from asr.decoding.times import Timeline, word_times, word_tokens
 from asr.errors import AlignmentError, AudioError, ManifestError, TextError
-from asr.text import normalise
+from asr.text import COMPANIONS, normalise
 from asr.transcription.transcript import Segment, Transcript
 from asr.transcription.windows import WINDOW_SECONDS, windows
 
@@ -77,14 +77,17 @@ def _lines(recogniser: Recogniser, path: Path) -> Iterator[str]:
     rules = recogniser.config.text
     for number, line in _text_lines(path):
         words = normalise(line, rules.case, rules.remove)
-        missing = recogniser.tokenizer.missing(words)
-        if missing:
-            shown = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing)
-            raise TextError(
-                f"{path}, line {number}: {shown} outside the model's alphabet; spell it out as it is said, or delete it"
-            )
+        if recogniser.tokenizer.missing(words):
+            lacking = recogniser.tokenizer.lacking(words, "the model's")
+            raise TextError(f"{path}, line {number}: {lacking}; {_remedy(recogniser)}")
         if words:
             yield words
+
+
+def _remedy(recogniser: Recogniser) -> str:
+    if recogniser.tokenizer.units == "phones":
+        return f"add it to {recogniser.folder}/{COMPANIONS['phones']}, in the phones that are there"
+    return "spell it out as it is said, or delete it"
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:

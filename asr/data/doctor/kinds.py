@@ -23,6 +23,7 @@ ALPHABET_MISMATCH = "alphabet mismatch"
 NO_TRANSCRIPT = "no transcript"
 
 OUTSIDE = "outside the alphabet"
+NO_PRONUNCIATION = "without pronunciation"
 TOO_LONG = "too long"
 TOO_SHORT = "too short for its transcript"
 NO_SOUND = "no sound"
@@ -51,7 +52,7 @@ ERRORS = frozenset(
     {BAD_LINE, EMPTY_SET, DUPLICATE_ID, SHARED_ID, UNREADABLE, DURATION, AUDIO_LEAK, ALPHABET_MISMATCH, NO_TRANSCRIPT}
 )
 """Training cannot start, loses the utterance, or its WER is false."""
-TRAIN_ERRORS = frozenset({OUTSIDE, TOO_LONG, TOO_SHORT, NO_SOUND, CONTRADICTION})
+TRAIN_ERRORS = frozenset({OUTSIDE, NO_PRONUNCIATION, TOO_LONG, TOO_SHORT, NO_SOUND, CONTRADICTION})
 """The same, but only where the utterance is trained on; a dev or test utterance like this merely scores badly."""
 
 

@@ -14,7 +14,7 @@ from asr.data.manifest import Part
 from asr.data.problems import Problem
 from asr.data.utterance import Utterance
 from asr.errors import ManifestError
-from asr.text import Tokenizer, normalise
+from asr.text import Tokenizer, build_tokenizer, normalise
 
 CONVENTION_SHARE = 0.5
 """Digits, symbols or punctuation in at least this share of the training transcripts are how this corpus is written."""
@@ -76,12 +76,16 @@ class Survey:
     """Utterances that each character of the normalised transcripts is in."""
     examples: dict[str, list[str]] = field(default_factory=dict)
     """The first ids of each character."""
+    words: Counter[str] = field(default_factory=Counter)
+    """How often each word occurs."""
     leftovers: Counter[str] = field(default_factory=Counter)
     """Utterances with digits, symbols, punctuation."""
 
     def tokenizer(self, config: Config) -> Tokenizer:
         """The token table that training would make."""
-        return Tokenizer.from_characters(normalise(config.text.alphabet or "".join(self.characters), config.text.case))
+        if not self.words:
+            return Tokenizer.from_characters(normalise(config.text.alphabet or "", config.text.case))
+        return build_tokenizer(self.words, config.text)
 
     def conventions(self, config: Config) -> frozenset[str]:
         """The classes of characters that are normal here: most transcripts have them, or text.alphabet decides."""
@@ -100,6 +104,7 @@ def survey(parts: Sequence[Part], config: Config) -> Survey:
         if not text:
             continue
         result.transcripts += 1
+        result.words.update(text.split())
         characters = set(text) - {" "}
         result.characters.update(characters)
         for character in characters:

@@ -27,14 +27,13 @@ def text_problem(utterance: Utterance, tokenizer: Tokenizer, config: Config) -> 
         return Problem(
             utterance.id, kinds.NO_TRANSCRIPT, "the transcript is empty; transcribe it or drop the utterance"
         )
-    missing = tokenizer.missing(text)
-    if missing:
-        return Problem(
-            utterance.id,
-            kinds.OUTSIDE,
-            f"{text[:60]!r} has {shown(missing)} outside the alphabet; spell it out in the transcript or add the "
-            "character to text.alphabet",
-        )
+    if tokenizer.missing(text):
+        kind, remedy = kinds.OUTSIDE, "spell it out in the transcript or add the character to text.alphabet"
+        if tokenizer.units == "phones":
+            kind = kinds.NO_PRONUNCIATION
+            command = f"asr lexicon MANIFEST --dictionary {config.text.lexicon} --output NEW"
+            remedy = f"`{command}` adds or guesses them; name NEW as text.lexicon"
+        return Problem(utterance.id, kind, f"{text[:60]!r} has {tokenizer.lacking(text)}; {remedy}")
     return None
 
 

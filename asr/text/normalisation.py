@@ -1,0 +1,20 @@
+"""Transcripts in one writing: Unicode, apostrophes, case and spaces."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal
+
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´＇", "'"))
+
+
+def normalise(text: str, case: Literal["lower", "upper", "keep"] = "lower", remove: str = "") -> str:
+    """NFC, one kind of apostrophe, single spaces, the chosen case; the characters in `remove` become spaces."""
+    text = unicodedata.normalize("NFC", text).translate(APOSTROPHES)
+    if remove:
+        text = text.translate(dict.fromkeys(map(ord, remove), " "))
+    if case == "lower":
+        text = text.lower()
+    elif case == "upper":
+        text = text.upper()
+    return " ".join(unicodedata.normalize("NFC", text).translate(APOSTROPHES).split())
