@@ -15,7 +15,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from asr.config import TextConfig, parse_config
 from asr.errors import ConfigError, TextError
 from asr.text import BLANK, SPACE, BpeTokenizer, PhoneTokenizer, Tokenizer, build_tokenizer, count_words, normalise
-from asr.text.pronunciations import read_pronunciations
+from asr.text.pronunciations import Pronunciations, read_pronunciations
 
 SENTENCES = [
     "the quick brown fox jumps over the lazy dog",
@@ -142,7 +142,7 @@ def test_pronunciations_become_the_most_frequent_of_the_words_that_have_them_fir
 
 
 def test_of_equally_frequent_words_that_sound_alike_the_first_of_the_alphabet() -> None:
-    dictionary = {"two": [("T", "UW")], "too": [("T", "UW")], "to": [("T", "UW")]}
+    dictionary: Pronunciations = {"two": [("T", "UW")], "too": [("T", "UW")], "to": [("T", "UW")]}
     assert PhoneTokenizer.from_words({"two": 2, "too": 2, "to": 1}, dictionary).decode([2, 3]) == "too"
 
 

@@ -13,6 +13,7 @@ from asr.cli import (
     evaluate,
     explain,
     info,
+    lexicon,
     lm,
     prepare,
     score,
@@ -40,6 +41,7 @@ app.command("compare")(compare.command)
 app.command("explain")(explain.command)
 app.add_typer(diagnose.app, name="diagnose")
 app.add_typer(lm.app, name="lm")
+app.command("lexicon")(lexicon.command)
 app.command("score")(score.command)
 app.command("info")(info.command)
 

@@ -105,7 +105,8 @@ def test_plain_search_and_token_ngram_by_enumeration(pieces: BpeTokenizer, tmp_p
         sequence: score + 0.7 * model.score([pieces.tokens[token] for token in sequence])
         for sequence, score in plain.items()
     }
-    for language_model, expected in ((None, plain), (model, fused)):
+    cases: list[tuple[NgramModel | None, dict[tuple[int, ...], float]]] = [(None, plain), (model, fused)]
+    for language_model, expected in cases:
         found = decoded(BeamSearch(pieces, EVERYTHING, lm=language_model, threads=1), log_probs)
         assert found[0].tokens == list(max(expected, key=lambda sequence: expected[sequence]))
         for hypothesis in found:

