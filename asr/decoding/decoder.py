@@ -46,6 +46,8 @@ class Decoder:
             from asr.lm.lstm import LstmLanguageModel
 
             self._second = LstmLanguageModel.load(self._file(self.settings.rescore), tokenizer=tokenizer)
+            if self._second.units == "tokens" and tokenizer.units == "phones":
+                raise ConfigError("rescoring the words of a model of phones needs a language model of words")
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
         """N-best lists, best first, of `log_probs` `[batch, frames, tokens]` with `lengths` `[batch]`."""

@@ -51,8 +51,8 @@ def phones(
 def pieces(trained: Trained, small_config: SmallConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = small_config(
         data={"train": str(trained.train), "dev": str(trained.dev)},
-        text={"units": "bpe", "vocabulary": 18},
-        training={"epochs": 10},
+        text={"units": "bpe", "vocabulary": 14},
+        training={"epochs": 16},
     )
     folder = tmp_path_factory.mktemp("bpe") / "model"
     train(config, folder, device="cpu")
@@ -88,8 +88,8 @@ def test_folder_of_a_phone_model_needs_nothing_else(phones: tuple[Path, str]) ->
     assert isinstance(tokenizer, PhoneTokenizer)
     assert config.text.units == "phones"
     kept = (folder / "pronunciations.txt").read_text().split()
-    assert "dab(2)" not in kept  # no training word begins with G A D, but gab has a G
-    assert "bab" not in kept
+    assert "dab(2)" in kept
+    assert "bab" not in kept  # in no transcript
     assert "(phones of a pronunciation lexicon)" in (folder / "README.md").read_text()
 
 
@@ -99,7 +99,7 @@ def test_greedy_search_over_phones_writes_words(trained: Trained, phones: tuple[
     plain = [key for key, text in found.references.items() if "head" not in text.split()]
     right = [found.hypotheses[key].text == found.references[key] for key in plain]
     assert sum(right) > 0.7 * len(right)
-    assert found.score.character_error_rate < 0.35  # on text: <h-e-a-d> is seven insertions
+    assert found.score.cer < 0.35  # on text: <h-e-a-d> is seven insertions
     heads = [found.hypotheses[key].text for key, text in found.references.items() if "head" in text.split()]
     assert any("<" in text for text in heads)
     assert not found.unwritable
@@ -143,7 +143,7 @@ def test_phone_model_transcribes_with_times_calibrates_and_aligns(
     assert ran.status == 1
     assert "'head' without a pronunciation in the model's lexicon; add it to" in ran.err
     transcript = tmp_path / "out"
-    ran = asr_command("transcribe", spoken.audio, "--model", folder, "--format", "json", "--output", transcript)
+    ran = asr_command("transcribe", spoken.audio, "--model", folder, "--format", "json", "--output-dir", transcript)
     assert ran.status == 0, ran.err
     assert '"bad cafe dab"' in (transcript / "said.json").read_text()
 
@@ -153,7 +153,7 @@ def test_bpe_model_greedy_and_with_a_word_ngram(
 ) -> None:
     tokenizer = load_folder(pieces)[1]
     assert isinstance(tokenizer, BpeTokenizer)
-    assert len(tokenizer) == 18
+    assert len(tokenizer) == 14
     greedy = measured(asr_command("evaluate", trained.test, "--model", pieces, "--json"))
     fused = measured(asr_command("evaluate", trained.test, "--model", pieces, "--beam", 32, "--lm", words_lm, "--json"))
     assert greedy["wer"] < 0.4
