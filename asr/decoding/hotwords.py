@@ -34,7 +34,8 @@ def hotwords(
     A positive weight is paid in advance, in equal parts for each token of the phrase, and the rest of a phrase that
     breaks off is taken back at once; a negative weight, which discourages, is paid at the end of the phrase.
 
-    Without a space token among the tokens, all of the sequence is one word.
+    Without a space token among the tokens, all of the sequence is one word. Of BPE tokens, a phrase is known by the
+    pieces that BPE spells it with.
 
     Args:
         phrases: weight of each phrase, or a file with lines `phrase` or `phrase<TAB>weight`.
@@ -90,11 +91,15 @@ def _name(phrases: Mapping[str, float] | str | Path) -> str:
 
 
 def _automaton(weights: Mapping[tuple[int, ...], float], tokenizer: Tokenizer) -> Automaton:
-    """States are what a sequence, led by a space, ends with; a back-off arc leads to the longest shorter such ending.
+    """The automaton of phrases as token ids.
+
+    States are what a sequence, led by a space, ends with; a back-off arc leads to the longest shorter such ending.
 
     Each state holds an advance, what has been paid for phrases under way. Every arc pays the difference of the
     advances, so they cancel out along any sequence and phrases that were completed are left.
     """
+    if tokenizer.joined:
+        return _joined_automaton(weights, tokenizer)
     # A table without a space gets a label that no sequence has.
     space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else len(tokenizer)
     trie = build_trie([(space, *tokens) for tokens in weights])
@@ -134,6 +139,38 @@ def _automaton(weights: Mapping[tuple[int, ...], float], tokenizer: Tokenizer) -
     )
 
 
+def _joined_automaton(weights: Mapping[tuple[int, ...], float], tokenizer: Tokenizer) -> Automaton:
+    """The same for tokens that carry the space before them: such a token ends the phrases that are complete."""
+    begins = [t for t in range(1, len(tokenizer)) if tokenizer.tokens[t].startswith(SPACE)]
+    trie = build_trie(list(weights))
+    children = {(int(p), int(t)): node for node, (p, t) in enumerate(zip(trie.parent, trie.label, strict=True)) if node}
+    back_off = _back_off_states(trie, children)
+    advance, earned = _advances(trie, list(weights.values()), back_off, led=False)
+    arcs = {(source, token): target for (source, token), target in children.items()}
+    arcs |= {(0, token): children.get((0, token), 0) for token in range(1, len(tokenizer))}
+    complete = np.zeros(len(trie.label), bool)
+    complete[trie.end] = True
+    for node in range(1, len(trie.label)):  # shorter suffixes come first
+        complete[node] |= complete[back_off[node]]
+        for token in begins if complete[node] else ():
+            shorter = node
+            while (shorter, token) not in children and shorter > 0:
+                shorter = int(back_off[shorter])
+            arcs[node, token] = children.get((shorter, token), 0)
+    source, tokens = np.array(list(arcs)).T
+    target = np.array(list(arcs.values()))
+    return assemble(
+        source,
+        tokens,
+        advance[target] - advance[source] + np.where(np.isin(tokens, begins), earned[source], 0.0),
+        target,
+        final_weight=earned - advance,
+        start=0,
+        back_off_weight=advance[np.maximum(back_off, 0)] - advance,
+        back_off_state=back_off,
+    )
+
+
 def _back_off_states(trie: Trie, children: Mapping[tuple[int, int], int]) -> np.ndarray:
     """For each node, the node of its longest proper suffix; -1 for the root."""
     back_off = np.full(len(trie.label), -1, np.int64)
@@ -146,15 +183,21 @@ def _back_off_states(trie: Trie, children: Mapping[tuple[int, int], int]) -> np.
     return back_off
 
 
-def _advances(trie: Trie, weights: list[float], back_off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each node: paid for the phrases under way, and due for those that are complete if the word ends here."""
+def _advances(
+    trie: Trie, weights: list[float], back_off: np.ndarray, led: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each node: paid for the phrases under way, and due for those that are complete if the word ends here.
+
+    `led`: a space, which earns nothing, is before each phrase.
+    """
     advance, earned = np.zeros(len(trie.label)), np.zeros(len(trie.label))
     for node, weight in zip(trie.end.tolist(), weights, strict=True):
         earned[node] = weight
         path = [node]
         while trie.parent[path[-1]] > 0:
             path.append(int(trie.parent[path[-1]]))
-        path.pop()  # the space before the phrase earns nothing
+        if led:
+            path.pop()
         for left, on_the_way in enumerate(path):
             advance[on_the_way] = max(advance[on_the_way], weight * (1 - left / len(path)))
     for node in range(1, len(trie.label)):  # nodes of shorter suffixes come first

@@ -17,16 +17,19 @@ from asr.data.examples import Example
 from asr.data.loading import SpeechDataset, collate
 from asr.data.manifest import read_manifest
 from asr.decoding.beam import BeamOptions, BeamSearch
+from asr.decoding.decoder import PRUNING
 from asr.decoding.greedy import greedy
+from asr.decoding.lexicon import Lexicon
 from asr.decoding.recogniser import Recogniser
 from asr.errors import ManifestError, OutputError
 from asr.evaluation.sharing import gather, share
+from asr.files import replacing
 from asr.lm.ngram import NgramModel
 from asr.model.checkpoint import CONFIG
 from asr.text import normalise
 
-LM_FILE = "lm.lm"
-"""Name of the language model in a model folder."""
+LM_FILE, LEXICON_FILE = "lm.lm", "lexicon.txt"
+"""Names of the language model and of its lexicon in a model folder."""
 WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3)
 """First grid of language model weights."""
 BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
@@ -77,6 +80,7 @@ def tune(
     *,
     beam: int | None = None,
     closed: bool = False,
+    lexicon: Lexicon | None = None,
     threads: int | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Tuned:
@@ -90,6 +94,7 @@ def tune(
         lm: the language model.
         beam: prefixes kept; None finds that too: the fewest of 16, 64 and 256 that no other betters.
         closed: only words of the language model may come out.
+        lexicon: how its words are spelled; None: by the tokens, or the lexicon that a model of phones has itself.
         threads: utterances decoded at the same time; None takes every core.
         progress: called with each trial.
 
@@ -100,6 +105,9 @@ def tune(
     references, rows = _log_probs(recogniser, manifest)
     tokenizer = recogniser.tokenizer
     options = BeamOptions(beam=beam or BEAMS[1])
+    if lexicon is not None or tokenizer.units == "phones":
+        prune, token_min = PRUNING["lexicon"]
+        options = replace(options, prune=prune, token_min_log_prob=token_min)
 
     def measured(search: BeamSearch) -> tuple[float, float]:
         return _rates(references, _of_all(lambda: [text for batch in rows for text in _decoded(search, batch)]))
@@ -108,7 +116,7 @@ def tune(
         if (weight, bonus, width) in trials:
             return
         chosen = replace(options, beam=width, lm_weight=weight, word_bonus=bonus)
-        rates = measured(BeamSearch(tokenizer, chosen, lm=lm, closed=closed, threads=threads))
+        rates = measured(BeamSearch(tokenizer, chosen, lm=lm, closed=closed, lexicon=lexicon, threads=threads))
         trial = trials[weight, bonus, width] = Trial(weight, bonus, width, *rates)
         if progress:
             progress(trial)
@@ -133,8 +141,10 @@ def tune(
     return Tuned(best, list(trials.values()), plain, alone)
 
 
-def write_tuned(folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tuned, closed: bool) -> None:
-    """Put the language model and the settings into the model folder; from then on it decodes with them.
+def write_tuned(
+    folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tuned, closed: bool, lexicon: Path | None = None
+) -> None:
+    """Put the language model, the lexicon and the settings into the model folder; from then on it decodes with them.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -146,10 +156,14 @@ def write_tuned(folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tun
         lm_weight=tuned.best.lm_weight,
         word_bonus=tuned.best.word_bonus,
         closed=closed,
+        lexicon=LEXICON_FILE if lexicon is not None else None,
         batch_seconds=recogniser.config.decoding.batch_seconds,
     )
     lm.save(folder / LM_FILE)
     try:
+        if lexicon is not None:
+            with replacing(folder / LEXICON_FILE) as partial:
+                partial.write_bytes(lexicon.read_bytes())
         save_config(recogniser.config.model_copy(update={"decoding": settings}), folder / CONFIG)
     except OSError as error:
         raise OutputError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from None

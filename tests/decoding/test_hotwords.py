@@ -13,9 +13,10 @@ from asr.config import TextConfig
 from asr.decoding.hotwords import DEFAULT_WEIGHT, hotwords
 from asr.errors import ManifestError, TextError
 from asr.lm.automaton import Automaton, advance
-from asr.text import Tokenizer
+from asr.text import BpeTokenizer, Tokenizer, normalise
 
 TOKENIZER = Tokenizer.from_characters("ab")
+PIECES = BpeTokenizer.train({"a": 20, "b": 15, "ab": 5, "ba": 5, "bab": 1}, 8)
 LETTERS = Tokenizer.from_characters("abcdefghijklmnopqrstuvwxyz'")
 
 
@@ -52,6 +53,27 @@ phrases = st.lists(words, min_size=1, max_size=3).map(" ".join)
 def test_any_sequence_gets_exactly_the_weights_of_the_phrases_in_it(weights: dict[str, float], text: str) -> None:
     expected = sum(weight * occurrences(phrase, text) for phrase, weight in weights.items())
     assert walk(hotwords(weights, TOKENIZER), TOKENIZER.encode(text))[-1] == pytest.approx(expected, abs=1e-4)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.dictionaries(phrases, st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=6),
+    st.text("ab ", max_size=30),
+)
+@example({"ab ab": 3.0, "ab": -3.0, "b": 2.0, "ab ab ab": -1.0}, "ab ab ab b abb")
+def test_bpe_tokens_too(weights: dict[str, float], text: str) -> None:
+    text = normalise(text)
+    expected = sum(weight * occurrences(phrase, text) for phrase, weight in weights.items())
+    assert walk(hotwords(weights, PIECES), PIECES.encode(text))[-1] == pytest.approx(expected, abs=1e-4)
+
+
+def test_reward_of_bpe_tokens_is_taken_back_when_the_phrase_breaks_off() -> None:
+    automaton = hotwords({"a b": 4.0}, PIECES)
+    ids = {token: index for index, token in enumerate(PIECES.tokens)}
+    assert walk(automaton, [ids["▁a"], ids["▁b"]]) == pytest.approx([2, 4, 4])
+    assert walk(automaton, [ids["▁a"], ids["▁b"], ids["b"]]) == pytest.approx([2, 4, 0, 0])
+    assert walk(automaton, [ids["▁a"], ids["▁a"]]) == pytest.approx([2, 2, 0])
+    assert walk(automaton, [ids["b"], ids["▁"]]) == [0, 0, 0]
 
 
 def test_reward_grows_token_by_token_and_is_taken_back_when_the_phrase_breaks_off() -> None:

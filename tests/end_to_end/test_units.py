@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,18 @@ def test_phone_model_with_word_ngram_and_lexicon_through_the_command_line(
     assert compared.status == 0, compared.err
 
 
+def test_tuning_keeps_the_lexicon_with_the_language_model(
+    asr_command: AsrCommand, trained: Trained, phones: tuple[Path, str], words_lm: Path, speech: Speech, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(phones[0], folder, ignore=shutil.ignore_patterns("checkpoints"))
+    path = lexicon(tmp_path / "larger.dict", tuple(speech.words))
+    ran = asr_command("lm", "tune", trained.dev, "--model", folder, "--lm", words_lm, "--lexicon", path, "--beam", 16)
+    assert ran.status == 0, ran.err
+    assert measured(asr_command("evaluate", trained.test, "--model", folder, "--json"))["wer"] < 0.1
+    assert load_folder(folder)[0].config.decoding.lexicon == "lexicon.txt"
+
+
 def test_phone_model_transcribes_with_times_calibrates_and_aligns(
     asr_command: AsrCommand, trained: Trained, phones: tuple[Path, str], speech: Speech, tmp_path: Path
 ) -> None:
@@ -174,8 +187,6 @@ def test_bpe_model_with_an_ngram_of_its_tokens(
 
 
 def test_model_folder_without_what_its_units_need_is_incomplete(pieces: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(pieces, tmp_path / "model", ignore=shutil.ignore_patterns("bpe.model", "checkpoints"))
     with pytest.raises(CheckpointError, match=r"not a complete model folder, bpe\.model missing"):
         load_folder(tmp_path / "model")

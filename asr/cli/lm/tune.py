@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import FAILED, Device, Json, Threads, error_console, print_json, set_threads
+from asr.cli.common import FAILED, Device, Json, LexiconFile, Threads, error_console, print_json, set_threads
 
 
 def command(
@@ -18,6 +18,7 @@ def command(
         int | None, typer.Option(min=1, help="Prefixes that beam search keeps; found too when not given.")
     ] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Only words of the language model may come out.")] = False,
+    lexicon: LexiconFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print; leave the model folder as it is.")] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -28,12 +29,15 @@ def command(
     Log-probs are computed once. When no setting beats greedy decoding, nothing is written and the exit status is 1.
     """
     set_threads(threads)
+    from asr.decoding.lexicon import Lexicon
     from asr.decoding.recogniser import Recogniser
     from asr.evaluation.tuning import tune, write_tuned
     from asr.lm.ngram import NgramModel
 
     language_model = NgramModel.load(lm)
-    recogniser = Recogniser.load(model, device, {"method": "greedy", "lm": None, "hotwords": None, "grammar": None})
+    plain = {"method": "greedy", **dict.fromkeys(("lm", "hotwords", "grammar", "lexicon", "rescore"))}
+    recogniser = Recogniser.load(model, device, plain)
+    spellings = Lexicon.load(lexicon, recogniser.tokenizer) if lexicon is not None else None
     console = error_console()
     found = tune(
         recogniser,
@@ -41,6 +45,7 @@ def command(
         language_model,
         beam=beam,
         closed=closed,
+        lexicon=spellings,
         threads=threads,
         progress=lambda trial: console.print(
             f"weight {trial.lm_weight:<7g} bonus {trial.word_bonus:<7g} beam {trial.beam:<5}"
@@ -48,7 +53,7 @@ def command(
         ),
     )
     if found.worthwhile and not dry_run:
-        write_tuned(model, recogniser, language_model, found, closed)
+        write_tuned(model, recogniser, language_model, found, closed, lexicon)
     best = found.best
     if json:
         print_json(
