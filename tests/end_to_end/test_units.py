@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asr.config import Config
+from asr.config import Config, load_config
 from asr.data.manifest import read_manifest
 from asr.decoding.recogniser import Recogniser
 from asr.errors import CheckpointError
@@ -80,7 +80,7 @@ def test_utterances_without_pronunciation_are_counted_and_named(trained: Trained
     assert 0 < len(lost) < 100
     assert f"{len(lost)} utterances left out, without pronunciation:" in phones[1]
     assert f"{lost[0].id}: " in phones[1]
-    assert "'head' without a pronunciation in the lexicon; `asr lexicon MANIFEST --dictionary" in phones[1]
+    assert "'head' without a pronunciation in the lexicon; `asr lexicon MANIFEST --output NEW`" in phones[1]
 
 
 def test_folder_of_a_phone_model_needs_nothing_else(phones: tuple[Path, str]) -> None:
@@ -190,6 +190,41 @@ def test_model_folder_without_what_its_units_need_is_incomplete(pieces: Path, tm
     shutil.copytree(pieces, tmp_path / "model", ignore=shutil.ignore_patterns("bpe.model", "checkpoints"))
     with pytest.raises(CheckpointError, match=r"not a complete model folder, bpe\.model missing"):
         load_folder(tmp_path / "model")
+
+
+def test_finished_training_is_resumed_with_its_own_pieces(pieces: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(pieces, folder)
+    before = (folder / "bpe.model").read_bytes()
+    result = train(load_config(folder / "config.yaml"), folder, resume=True, device="cpu")
+    assert (folder / "bpe.model").read_bytes() == before
+    assert result.best_epoch is not None
+
+
+def test_starting_over_with_other_units_leaves_no_file_of_the_former(
+    trained: Trained, small_config: SmallConfig, pieces: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(pieces, folder)
+    config = small_config(data={"train": str(trained.train)}, training={"epochs": 1})
+    train(config, folder, overwrite=True, device="cpu")
+    assert not (folder / "bpe.model").exists()
+    assert load_folder(folder)[1].units == "characters"
+
+
+def test_phone_model_with_an_ngram_of_its_phones(
+    asr_command: AsrCommand, trained: Trained, phones: tuple[Path, str], tmp_path: Path
+) -> None:
+    lm = tmp_path / "phones.arpa"
+    ran = asr_command(
+        *("lm", "train", trained.train, "--units", "tokens", "--tokens", phones[0] / "tokens.txt"),
+        *("--order", 3, "--output", lm),
+    )
+    assert ran.status == 0, ran.err
+    assert "'head' without a pronunciation" in ran.err
+    greedy = measured(asr_command("evaluate", trained.test, "--model", phones[0], "--json"))
+    fused = measured(asr_command("evaluate", trained.test, "--model", phones[0], "--beam", 32, "--lm", lm, "--json"))
+    assert fused["wer"] <= greedy["wer"] + 0.05
 
 
 def test_info_names_the_units(asr_command: AsrCommand, pieces: Path) -> None:

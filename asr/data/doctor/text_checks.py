@@ -31,8 +31,7 @@ def text_problem(utterance: Utterance, tokenizer: Tokenizer, config: Config) -> 
         kind, remedy = kinds.OUTSIDE, "spell it out in the transcript or add the character to text.alphabet"
         if tokenizer.units == "phones":
             kind = kinds.NO_PRONUNCIATION
-            command = f"asr lexicon MANIFEST --dictionary {config.text.lexicon} --output NEW"
-            remedy = f"`{command}` adds or guesses them; name NEW as text.lexicon"
+            remedy = "`asr lexicon MANIFEST --output NEW` looks them up or guesses them; name NEW as text.lexicon"
         return Problem(utterance.id, kind, f"{text[:60]!r} has {tokenizer.lacking(text)}; {remedy}")
     return None
 
