@@ -16,11 +16,12 @@ from rich.table import Table
 
 from asr.config import Config
 from asr.data.corpora import prepare as prepare_corpus
+from asr.decoding.lexicon import Lexicon
 from asr.errors import AudioError
 from asr.evaluation import Evaluation, evaluate
 from asr.evaluation.sharing import is_main, join, once, ranks
 from asr.evaluation.table import Row, terminal_table
-from asr.evaluation.tuning import LM_FILE, tune
+from asr.evaluation.tuning import LEXICON_FILE, LM_FILE, tune
 from asr.files import write_text
 from asr.lm.training import train_ngram
 from asr.training import TrainingResult, train
@@ -87,6 +88,7 @@ def compare_decoders(
     tests: Mapping[str, Path],
     *,
     text: Sequence[Path] | None = None,
+    lexicon: Path | None = None,
     order: int = 3,
     beam: int = 64,
     device: str = "auto",
@@ -100,21 +102,28 @@ def compare_decoders(
         manifests: `train`, whose transcripts the language model learns when there is no `text`, and `dev`.
         tests: manifests by name.
         text: files with a sentence a line.
+        lexicon: how the words of `text` are spelled or pronounced, where the model does not know itself.
         order: of the language model.
         beam: of the search.
         device, threads, console: as elsewhere.
 
     Returns:
         evaluations by `NAME, beam 64` and `NAME, beam 64, 3-gram`, and what the tuning found. The model folder gets the
-        language model, `lm.lm`, and goes on decoding as its configuration says.
+        language model, `lm.lm`, and the lexicon, and goes on decoding as its configuration says.
     """
     lm = train_ngram(list(text or [manifests["train"]]), order).model
     once(lambda: lm.save(folder / LM_FILE))
     if console:
         source = ", ".join(map(str, text)) if text else "the training transcripts"
         console.print(f"tuning the weight of a {order}-gram of {source} on dev ...")
-    tuned = tune(load_model(folder, device=device), manifests["dev"], lm, beam=beam, threads=threads)
-    settings = {"lm": LM_FILE, "lm_weight": tuned.best.lm_weight, "word_bonus": tuned.best.word_bonus}
+    model = load_model(folder, device=device)
+    spellings = Lexicon.load(lexicon, model.tokenizer) if lexicon else None
+    tuned = tune(model, manifests["dev"], lm, beam=beam, threads=threads, lexicon=spellings)
+    settings: dict[str, Any] = {"lm": LM_FILE, "lm_weight": tuned.best.lm_weight, "word_bonus": tuned.best.word_bonus}
+    if lexicon:
+        written = lexicon.read_text(encoding="utf-8")
+        once(lambda: write_text(folder / LEXICON_FILE, written))
+        settings["lexicon"] = LEXICON_FILE
     evaluations = {}
     for name, path in tests.items():
         for label, more in ((f"{name}, beam {beam}", {}), (f"{name}, beam {beam}, {order}-gram", settings)):

