@@ -21,7 +21,7 @@ import asr
 from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.config.section import Section
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, ConfigError, Interrupted
 from asr.files import write_text
 from asr.scoring.seeds import MeanRate, mean_difference, mean_rate
 
@@ -63,6 +63,8 @@ def main(
             console.print(f"{name}, seed {seed}")
             try:
                 row = _run(plan, listed, name, seed, folder, device, console)
+            except Interrupted:
+                raise
             except AsrError as error:  # the others can still be had
                 failed[f"{name}, seed {seed}"] = str(error)
                 console.print(f"failed: {error}", markup=False)

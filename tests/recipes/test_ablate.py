@@ -97,6 +97,30 @@ def test_a_variant_that_cannot_be_trained_is_told_and_the_others_go_on(work: Pat
     assert "another configuration" in changed.stderr
 
 
+@pytest.mark.slow
+def test_stopping_stops_and_the_same_command_goes_on(work: Path) -> None:
+    (work / "config.yaml").write_text(CONFIG.replace("epochs: 12", "epochs: 2000"))
+    command = [sys.executable, REPOSITORY / "recipes/ablate.py", "plan.yaml", "--output", "models", "--seeds", 1]
+    started = subprocess.Popen(
+        [str(part) for part in (*command, "--device", "cpu", "--threads", 1)],
+        cwd=work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    for line in started.stdout:
+        if line.startswith("epoch   2"):
+            break
+    started.terminate()
+    out, err = started.communicate(timeout=60)
+    assert started.returncode != 0
+    assert "interrupted at step" in err
+    assert "gru, seed 0" not in out
+    assert not (work / "models/gru").exists()
+    assert list((work / "models/recipe/seed-0/checkpoints").glob("step-*.safetensors"))
+
+
 def test_a_name_that_is_no_variant_and_a_broken_list_are_told(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "plan.yaml").write_text(PLAN)
