@@ -76,11 +76,15 @@ class SubsamplingConfig(Section):
     """Time subsampling. `conv` takes 2, 4 or 8; `stack` any."""
     channels: int = Field(32, ge=1, le=512)
     """Channels of each convolution."""
+    depth: int = Field(0, ge=0, le=16)
+    """With `conv`: further 3x3 convolutions behind those, at the lower rate, each added to its input."""
 
     @model_validator(mode="after")
     def _check_factor(self) -> SubsamplingConfig:
         if self.kind == "conv" and self.factor not in (2, 4, 8):
             raise ValueError(f"subsampling by {self.factor} needs kind: stack; conv takes 2, 4 or 8")
+        if self.kind == "stack" and self.depth:
+            raise ValueError("depth is an option of kind: conv")
         return self
 
 
@@ -307,6 +311,8 @@ class Config(Section):
         for name in ("weight_drop", "projection", "residual", "intermediate"):
             if self.training.bptt_frames is not None and getattr(self.model, name):
                 raise ValueError(f"training.bptt_frames cannot be combined with model.{name}")
+        if self.training.bptt_frames is not None and self.model.subsampling.depth:
+            raise ValueError("training.bptt_frames cannot be combined with model.subsampling.depth")
         if self.training.bptt_frames is not None and self.model.head != "ctc":
             raise ValueError("training.bptt_frames needs model.head: ctc")
         return self

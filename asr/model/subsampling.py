@@ -15,6 +15,8 @@ from asr.model.masking import valid
 class ConvSubsampling(nn.Module):
     """Stride-2 3x3 convolutions over time and frequency, each halving both (as in Wang et al. 2020, ESPnet).
 
+    `depth` more follow that keep both, with residual connections (He et al. 2016).
+
     `[batch, frames, mels]` to `[batch, ceil(frames / factor), size]`. Padding is set to 0 around every convolution,
     which is what a convolution itself assumes past the end, so it cannot change a result.
     """
@@ -25,6 +27,9 @@ class ConvSubsampling(nn.Module):
         channels = [1, *[config.channels] * (config.factor.bit_length() - 1)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
+        )
+        self.deeper = nn.ModuleList(
+            nn.Conv2d(config.channels, config.channels, kernel_size=3, padding=1) for _ in range(config.depth)
         )
         bins = mels
         for _ in self.convolutions:
@@ -40,6 +45,8 @@ class ConvSubsampling(nn.Module):
             with torch.no_grad():  # the ReLU passes no gradient on where it gives 0
                 x.mul_(_inside(x, lengths))
             x.relu_()
+        for convolution in self.deeper:
+            x = x + convolution(x).relu() * _inside(x, lengths)
         return self.project(x.transpose(1, 2).flatten(2)), lengths
 
 

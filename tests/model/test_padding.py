@@ -72,8 +72,9 @@ def test_features_of_two_or_three_nearly_equal_frames() -> None:
 @pytest.mark.parametrize("lengths", FRAMES, ids=str)
 @pytest.mark.parametrize(("kind", "factor"), SUBSAMPLINGS)
 def test_subsampling(kind: str, factor: int, lengths: list[int]) -> None:
-    config = configuration(subsampling={"kind": kind, "factor": factor, "channels": 4})
-    check(subsampling(config.model.subsampling, 16, 12).eval(), 16, lengths)
+    for depth in (0, 3) if kind == "conv" else (0,):
+        config = configuration(subsampling={"kind": kind, "factor": factor, "channels": 4, "depth": depth})
+        check(subsampling(config.model.subsampling, 16, 12).eval(), 16, lengths)
 
 
 @pytest.mark.parametrize("lengths", FRAMES, ids=str)

@@ -8,9 +8,9 @@ from asr.config import SubsamplingConfig
 from asr.model.subsampling import ConvSubsampling, StackSubsampling, subsampling
 
 
-def layer(kind: str, factor: int, mels: int = 10, size: int = 6) -> ConvSubsampling | StackSubsampling:
+def layer(kind: str, factor: int, mels: int = 10, size: int = 6, depth: int = 0) -> ConvSubsampling | StackSubsampling:
     torch.manual_seed(0)
-    config = SubsamplingConfig.model_validate({"kind": kind, "factor": factor, "channels": 3})
+    config = SubsamplingConfig.model_validate({"kind": kind, "factor": factor, "channels": 3, "depth": depth})
     return subsampling(config, mels, size).eval()
 
 
@@ -40,30 +40,29 @@ def test_stacking_puts_neighbours_side_by_side_and_fills_up_with_zeros(factor: i
     )
 
 
-def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """`[channels, time, bins]` through a 3x3 convolution of stride 2 that sees 0 outside, and a ReLU; float64."""
+def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int = 2) -> np.ndarray:
+    """`[channels, time, bins]` through a 3x3 convolution that sees 0 outside, and a ReLU; float64."""
     _, time, bins = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
-    output = np.empty((len(weight), (time + 1) // 2, (bins + 1) // 2))
+    output = np.empty((len(weight), -(-time // stride), -(-bins // stride)))
     for t, f in np.ndindex(output.shape[1:]):
-        patch = padded[:, 2 * t : 2 * t + 3, 2 * f : 2 * f + 3]
+        patch = padded[:, stride * t : stride * t + 3, stride * f : stride * f + 3]
         output[:, t, f] = (weight * patch).sum((1, 2, 3)) + bias
     return np.maximum(output, 0)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("frames", [1, 2, 13])
-@pytest.mark.parametrize("mels", [8, 11])
-def test_convolutions_compute_what_a_loop_computes(factor: int, frames: int, mels: int) -> None:
-    module = layer("conv", factor, mels)
+@pytest.mark.parametrize(("mels", "depth"), [(8, 0), (11, 0), (11, 2)])
+def test_convolutions_compute_what_a_loop_computes(factor: int, frames: int, mels: int, depth: int) -> None:
+    module = layer("conv", factor, mels, depth=depth)
     assert isinstance(module, ConvSubsampling)
     x = torch.randn(1, frames, mels)
     expected = x.double().numpy()
-    for convolution in module.convolutions:
-        parameters = dict(convolution.named_parameters())
-        expected = convolve(
-            expected, parameters["weight"].detach().double().numpy(), parameters["bias"].detach().double().numpy()
-        )
+    for convolution in (*module.convolutions, *module.deeper):
+        weight, bias = (one.detach().double().numpy() for one in (convolution.weight, convolution.bias))
+        deeper = convolution in list(module.deeper)
+        expected = convolve(expected, weight, bias, 1 if deeper else 2) + (expected if deeper else 0)
     flat = expected.transpose(1, 0, 2).reshape(expected.shape[1], -1)
     weight, bias = module.project.weight.detach().double().numpy(), module.project.bias.detach().double().numpy()
     np.testing.assert_allclose(
