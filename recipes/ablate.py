@@ -103,7 +103,7 @@ def _run(plan: Path, listed: Plan, name: str, seed: int, folder: Path, device: s
     tests = {"dev": Path(config.data.dev), **({"test": Path(listed.test)} if listed.test else {})}
     training, scores = recipe.train_and_evaluate(config, folder, tests, device=device, console=console)
     values = recipe.results(scores["dev"], training, config)
-    values["utterances"] = {
+    values["by_utterance"] = {
         part: {one.id: [one.errors, one.words] for one in evaluation.score.utterances}
         for part, evaluation in scores.items()
     }
@@ -113,8 +113,8 @@ def _run(plan: Path, listed: Plan, name: str, seed: int, folder: Path, device: s
 
 def _counts(rows: list[dict[str, Any]], part: str) -> tuple[np.ndarray, np.ndarray]:
     """Errors `[seeds, utterances]` and words `[utterances]`."""
-    ids = list(rows[0]["utterances"][part])
-    counts = np.array([[row["utterances"][part][key] for key in ids] for row in rows])
+    ids = list(rows[0]["by_utterance"][part])
+    counts = np.array([[row["by_utterance"][part][key] for key in ids] for row in rows])
     return counts[..., 0], counts[0, :, 1]
 
 

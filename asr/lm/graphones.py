@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 ROUNDS = 8
-"""Passes of expectation maximisation. Of held-out words of CMUdict, 25.8 % come out wrong with 8, 25.7 % with 12."""
+"""Passes of expectation maximisation; with 12, held-out words of CMUdict come out wrong 0.1 points less often."""
 FIRST_GUESS = (0.3, 1.0, 0.05)
 """Weight of a letter with none, one and two phones before the first pass: mostly a letter is a phone."""
 RAREST = 3

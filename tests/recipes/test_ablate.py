@@ -60,8 +60,8 @@ def test_every_variant_is_trained_with_every_seed_once_and_compared_with_the_fir
         cell = dict(zip(heads, row, strict=True))
         mean = sum(one["wer"] for one in trained) / 2
         assert cell["dev WER %"].startswith(f"{100 * mean:.2f} [")
-        errors = sum(errors for one in trained for errors, _ in one["utterances"]["test"].values())
-        words = sum(words for one in trained for _, words in one["utterances"]["test"].values())
+        errors = sum(errors for one in trained for errors, _ in one["by_utterance"]["test"].values())
+        words = sum(words for one in trained for _, words in one["by_utterance"]["test"].values())
         assert cell["test WER %"].startswith(f"{100 * errors / words:.2f} [")
         assert (cell["seeds"], cell["M parameters"]) == ("2", f"{trained[0]['parameters'] / 1e6:.2f}")
     difference = float(re.match(r"[+-][\d.]+", rows[3][heads.index("dev WER - recipe")]).group())  # type: ignore[union-attr]
