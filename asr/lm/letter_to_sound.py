@@ -17,8 +17,8 @@ from asr.lm.kneser_ney import estimate
 from asr.lm.ngram import NgramModel
 
 ORDER = 8
-"""Graphones of one letter need long histories. benchmarks/letter_to_sound.py has what comes out wrong of words that were
-held out of CMUdict: 25.7 %, without stress; Bisani and Ney report 24.5 %."""
+"""Graphones of one letter need long histories. Of words held out of CMUdict 25.7 % come out wrong, without stress
+(benchmarks/letter_to_sound.py); Bisani and Ney report 24.5 %."""
 BEAM = 128
 
 
