@@ -183,6 +183,7 @@ def once(work: Callable[[], T]) -> T:
 @cache
 def _patient(world: dist.ProcessGroup | None) -> dist.ProcessGroup:
     """The processes of `world` again, as a group in which they wait for one another for hours."""
+    atexit.register(_patient.cache_clear)  # before `join`'s end of both groups, whose threads live while one is held
     return dist.new_group(backend="gloo", timeout=PATIENCE)  # type: ignore[return-value]
 
 

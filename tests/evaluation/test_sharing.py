@@ -156,6 +156,39 @@ def test_asr_evaluate_of_two_processes_prints_and_writes_what_one_does(
             assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
 
 
+LEAVING = """
+import atexit, os, sys, time
+
+def say(what):
+    sys.stdout.write(f"{what} {len(os.listdir('/proc/self/task'))}\\n")
+    sys.stdout.flush()
+
+def left():
+    until = time.monotonic() + 2  # a thread that has ended is listed a moment longer
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
+        time.sleep(0.01)
+    say("left with")
+
+atexit.register(left)  # runs last: the first that is registered
+from asr.evaluation.sharing import gather, join, once
+join("cpu")
+gather(lambda: 1), once(lambda: 2)
+say("worked with")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in Linux's /proc")
+def test_no_thread_of_the_group_outlives_its_work(tmp_path: Path) -> None:
+    """One that does can abort a process at its very end, with nothing but an exit status to show for it."""
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    ran = run(torchrun(2, tmp_path / "leaving.py"))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("left with 1\n") == 2
+    worked = [int(line.removeprefix("worked with ")) for line in ran.stdout.splitlines() if line.startswith("worked")]
+    assert len(worked) == 2
+    assert min(worked) > 1
+
+
 @pytest.mark.slow
 def test_an_error_is_printed_once_and_ends_all_processes(tmp_path: Path, trained: Trained) -> None:
     (tmp_path / "file").write_text("no folder")
