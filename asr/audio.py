@@ -18,6 +18,7 @@ import soxr
 
 from asr.audio_headers import CONVERT, FETCH_AGAIN, View, check_header
 from asr.errors import AudioError
+from asr.interrupts import interrupts_held
 
 AudioSource: TypeAlias = str | Path | bytes | BinaryIO
 """A path, the bytes of a whole file, or a file opened in binary mode (always read from its beginning)."""
@@ -121,7 +122,23 @@ def stream_audio(
 
 
 class _SequentialFile(soundfile.SoundFile):
-    """A SoundFile that reads straight on: soundfile seeks after each block, which FLAC from a pipe cannot do."""
+    """A SoundFile that reads straight on: soundfile seeks after each block, which FLAC from a pipe cannot do.
+
+    What calls back into Python is not interrupted: an exception there would look like the end of the file.
+    """
+
+    @interrupts_held()
+    def __init__(self, view: View) -> None:
+        super().__init__(view)
+
+    @interrupts_held()
+    def read(self, frames: int) -> np.ndarray:
+        """Up to `frames` samples `[samples, channels]` of all channels, float32."""
+        return super().read(frames, dtype="float32", always_2d=True)
+
+    @interrupts_held()
+    def seek(self, frames: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(frames, whence)
 
     def seekable(self) -> bool:
         return False
@@ -134,7 +151,7 @@ class _Recording:
     name: str
     view: View
     size: int
-    sound: soundfile.SoundFile
+    sound: _SequentialFile
     samples: int
 
     @property
@@ -201,7 +218,7 @@ def _binary_file(source: AudioSource, name: str, stack: ExitStack) -> BinaryIO:
     return spool  # type: ignore[return-value]  # the type stubs call it IO[bytes]
 
 
-def _decoder(view: View, name: str) -> soundfile.SoundFile:
+def _decoder(view: View, name: str) -> _SequentialFile:
     view.seek(0)
     try:
         return _SequentialFile(view)
@@ -237,7 +254,7 @@ def _decoded(recording: _Recording, count: int | None) -> Iterator[np.ndarray]:
     while count is None or read < count:
         wanted = block_samples if count is None else min(block_samples, count - read)
         try:
-            block = sound.read(wanted, dtype="float32", always_2d=True)
+            block = sound.read(wanted)
         except soundfile.LibsndfileError as error:
             rate = recording.sample_rate
             raise AudioError(
