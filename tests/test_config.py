@@ -277,3 +277,24 @@ def test_truncated_backpropagation_needs_one_direction(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, text % "false")).training.bptt_frames == 50
     with pytest.raises(ConfigError, match=r"yaml: training\.bptt_frames = 50 needs model\.bidirectional: false"):
         load_config(written(tmp_path, text % "true"))
+
+
+@pytest.mark.parametrize(
+    ("override", "owner"),
+    [
+        ("model.heads=8", "encoder: transformer"),
+        ("model.feedforward=8", "encoder: transformer"),
+        ("training.plateau_patience=5", "schedule: plateau"),
+        ("training.plateau_factor=0.1", "schedule: plateau"),
+        ("training.label_smoothing=0", "model.head: attention"),
+        ("training.intermediate_weight=0.5", "models with model.intermediate"),
+    ],
+)
+def test_a_setting_of_another_kind_of_model_or_training_is_refused(tmp_path: Path, override: str, owner: str) -> None:
+    name = override.split(".")[1].split("=")[0]
+    with pytest.raises(ConfigError, match=f"{name} is an option of {owner}"):
+        load_config(written(tmp_path, ""), [override])
+
+
+def test_its_default_says_nothing_and_is_taken(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, ""), ["training.plateau_patience=3", "model.heads=4"]) == Config()

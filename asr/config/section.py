@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,9 @@ class Section(BaseModel):
     """Base of every section: unknown keys are errors, values are checked on assignment too."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+
+    def refuse_changed(self, names: Iterable[str], owner: str) -> None:
+        """Raise `ValueError` for a key that means something to `owner` alone, and was set to more than its default."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is an option of {owner}")

@@ -126,11 +126,11 @@ class ModelConfig(Section):
         if self.encoder == "transformer":
             if self.hidden % (2 * self.heads):
                 raise ValueError(f"hidden {self.hidden} must be an even number for each of {self.heads} heads")
-            for name in ("weight_drop", "projection", "residual"):
-                if getattr(self, name):
-                    raise ValueError(f"{name} is an option of encoder: rnn")
+            self.refuse_changed(("cell", "weight_drop", "projection", "residual"), "encoder: rnn")
             if not self.bidirectional:
                 raise ValueError("encoder: transformer reads whole utterances; bidirectional: false needs encoder: rnn")
+        else:
+            self.refuse_changed(("heads", "feedforward"), "encoder: transformer")
         if not all(1 <= layer < self.layers for layer in self.intermediate):
             raise ValueError(f"intermediate {self.intermediate} must lie below the last of {self.layers} layers")
         if self.intermediate and self.head != "ctc":
@@ -195,6 +195,8 @@ class TrainingConfig(Section):
     def _check_schedule(self) -> TrainingConfig:
         if self.schedule == "noam" and not self.warmup:
             raise ValueError("schedule: noam falls from the end of the warm-up on; set warmup above 0")
+        if self.schedule != "plateau":
+            self.refuse_changed(("plateau_patience", "plateau_factor"), "schedule: plateau")
         return self
 
 
@@ -324,4 +326,8 @@ class Config(Section):
         for name in ("consistency", "label_prior"):
             if getattr(self.training, name) and self.model.head != "ctc":
                 raise ValueError(f"training.{name} needs model.head: ctc")
+        if self.model.head != "attention":
+            self.training.refuse_changed(("label_smoothing",), "model.head: attention")
+        if not self.model.intermediate:
+            self.training.refuse_changed(("intermediate_weight",), "models with model.intermediate")
         return self

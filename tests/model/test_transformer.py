@@ -142,6 +142,7 @@ def test_gpu_gives_the_log_probs_of_the_cpu() -> None:
         ({"hidden": 12, "heads": 4}, "hidden 12 must be an even number for each of 4 heads"),
         ({"weight_drop": 0.2}, "weight_drop is an option of encoder: rnn"),
         ({"projection": 8}, "projection is an option of encoder: rnn"),
+        ({"cell": "gru"}, "cell is an option of encoder: rnn"),
         ({"residual": True}, "residual is an option of encoder: rnn"),
         ({"bidirectional": False}, "needs encoder: rnn"),
     ],

@@ -88,7 +88,8 @@ def test_intermediate_losses_get_their_share() -> None:
     values = log_probs(3)
     last, one, two = (ctc(part) for part in values.chunk(3))
     torch.testing.assert_close(found(values, configuration()), 0.7 * last + 0.3 * 0.5 * (one + two))
-    torch.testing.assert_close(found(values, configuration(intermediate_weight=0.0)), last)
+    without = parse_config({"model": {"intermediate": [1]}, "training": {"intermediate_weight": 0.0}})
+    torch.testing.assert_close(found(values, without), last)
 
 
 def test_views_and_intermediate_losses_together() -> None:
