@@ -21,6 +21,9 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value: section.key=value; repeatable.")
     ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Fine-tune: model folder whose weights to start from (training.init).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --output exactly.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over where a training was before.")] = False,
     probe: Annotated[
@@ -35,7 +38,9 @@ def command(
 
     if output is None and not probe:
         raise ConfigError("--output is missing: name the model folder to make")
-    checked = load_config(config, set_ or [])  # before the slow imports: a typo answers at once
+    checked = load_config(
+        config, [*([f"training.init={init}"] if init else []), *(set_ or [])]
+    )  # before the slow imports: a typo answers at once
     bound_kernel_cache()
     set_threads(threads)
     if output is None or probe:

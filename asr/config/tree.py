@@ -163,6 +163,11 @@ class TrainingConfig(Section):
     bptt_frames: int | None = Field(None, ge=1)
     """Cut the gradient through the recurrence every so many frames (after subsampling), for recordings that are too
     long for the memory otherwise: the state is carried on. Needs `model.bidirectional: false`; none: never."""
+    init: str | None = None
+    """Fine-tuning: the model folder whose weights to start from. Its architecture and features are taken over, and the
+    weights of all tokens that it has. Lower the learning rate: what it knows is soon forgotten."""
+    frozen: int | None = Field(None, ge=0)
+    """With `init`: the subsampling and so many encoder layers stay as they are; none: everything is trained."""
     seed: int = Field(0, ge=0)
     """Seed of initial weights, batch order, augmentation and dropout."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -195,6 +200,8 @@ class TrainingConfig(Section):
     def _check_schedule(self) -> TrainingConfig:
         if self.schedule == "noam" and not self.warmup:
             raise ValueError("schedule: noam falls from the end of the warm-up on; set warmup above 0")
+        if self.init is None:
+            self.refuse_changed(("frozen",), "trainings with init")
         if self.schedule != "plateau":
             self.refuse_changed(("plateau_patience", "plateau_factor"), "schedule: plateau")
         return self

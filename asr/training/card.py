@@ -27,6 +27,7 @@ def write_card(folder: Path, config: Config, progress: Progress, model: Acoustic
     dev = "no dev set"
     if progress.best_wer is not None:
         dev = f"{progress.best_wer:.2%} (CER {progress.best_cer:.2%}) on `{config.data.dev}`, greedy"
+    start = f" from those of `{config.training.init}`" if config.training.init else ""
     write_text(
         folder / CARD,
         f"""# {folder.resolve().name}
@@ -39,7 +40,7 @@ A speech recogniser: log-mel features, {config.model.layers} {kind} layers of
 | trained on | `{config.data.train}`: {len(examples)} utterances, {hours:.2f} h, {speakers} speakers |
 | dev WER | {dev} |
 | audio | mono, {config.features.sample_rate} Hz (other rates are resampled) |
-| weights | of epoch {progress.best_epoch} of {config.training.epochs}, seed {config.training.seed} |
+| weights | of epoch {progress.best_epoch} of {config.training.epochs}, seed {config.training.seed}{start} |
 | training time | {progress.train_seconds:.0f} s until then |
 | made with | asr {__version__} |
 

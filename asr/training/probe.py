@@ -14,6 +14,7 @@ from asr.data.loading import Batch
 from asr.errors import Interrupted, TrainingError
 from asr.model.acoustic import AcousticModel
 from asr.training import memory
+from asr.training.initial import adopted, freeze
 from asr.training.probe_batches import Shape, WorstBatches
 from asr.training.run import make_accelerator
 from asr.training.step import Step
@@ -110,6 +111,7 @@ def probe(config: Config, *, device: str = "auto", console: Console | None = Non
         Interrupted: Ctrl-C; the message says what is known so far.
         ManifestError, ConfigError: as their names say.
     """
+    config, _ = adopted(config)
     corpus = WorstBatches(config)
     trials = _Trials(config, corpus, device, console)
     try:
@@ -224,6 +226,8 @@ class _Trials:
         try:
             if warm_up:
                 model = AcousticModel(self.config, self.corpus.tokens)
+                if self.config.training.frozen is not None:
+                    freeze(model, self.config.training.frozen)
                 self.step = Step(self.config, self.accelerator, model)
                 self.step.model.train()
             self._forget_peak()

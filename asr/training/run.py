@@ -25,6 +25,7 @@ from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import TOKENS, create_folder
 from asr.text import Tokenizer
 from asr.training.allocation import memory_kept
+from asr.training.initial import Initial, adopted, freeze
 from asr.training.preparation import build_tokenizer, prepare_examples
 from asr.training.resume import check_resumable
 from asr.training.trainer import Trainer, TrainingResult
@@ -63,6 +64,7 @@ def train(
         ManifestError, CheckpointError, ConfigError: as their names say.
     """
     output = Path(output)
+    config, gave_way = adopted(config)
     if config.data.train is None:
         raise TrainingError("data.train is not set: name a manifest, e.g. --set data.train=data/an4/train")
     join(device, training=True)
@@ -74,13 +76,26 @@ def train(
     if not len(train_set):
         raise TrainingError(f"{config.data.train}: no utterances to train on; is it the right manifest?")
     dev_set = _read_dev_set(config, train_set)
-    tokenizer = Tokenizer.load(output / TOKENS, config.text.units) if resuming else build_tokenizer(train_set, config)
+    initial = Initial(config.training.init) if config.training.init is not None and not resuming else None
+    if resuming:
+        tokenizer = Tokenizer.load(output / TOKENS, config.text.units)
+    else:
+        tokenizer = build_tokenizer(train_set, config)
+        tokenizer = initial.extended(tokenizer, config.text) if initial else tokenizer
     model = AcousticModel(config, len(tokenizer))
+    new = initial.load_into(model, tokenizer) if initial else []
+    if config.training.frozen is not None:
+        freeze(model, config.training.frozen)
     examples, problems = prepare_examples(train_set, tokenizer, config)
     main = accelerator.is_main_process
     if main and console:
         for line in summarise(problems, config.data.train):
             console.print(line, highlight=False, markup=False, soft_wrap=True, style="yellow")
+        if initial:
+            known = f"{len(tokenizer) - len(new)} of {len(tokenizer)} tokens known"
+            added = f", new: {' '.join(new)}" if new else ""
+            for line in (f"starting from {initial.folder}, {known}{added}", *gave_way):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not len(examples):
         raise TrainingError(f"{config.data.train}: no utterance can be trained on; the lines above say why")
     if main and not resuming:

@@ -92,7 +92,8 @@ def restore(step: Step, found: Found) -> Progress:
     try:
         if step.average is not None:
             step.average.load(sections["average"])
-        if len(optimiser) not in (0, len(list(step.bare.parameters()))):
+        trained = [parameter for parameter in step.bare.parameters() if parameter.requires_grad]
+        if len(optimiser) not in (0, len(trained)):
             raise foreign
     except KeyError:
         raise foreign from None
