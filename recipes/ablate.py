@@ -1,6 +1,6 @@
 """What each part of a recipe does: train it with one thing changed at a time, over several seeds.
 
-python recipes/ablate.py recipes/an4/ablations.yaml --output exp/ablations/an4 --seeds 3 --only recipe --only gru
+python recipes/ablate.py recipes/an4/ablations.yaml --output exp/ablations/an4 --seeds 3 --only plain --only gru
 
 The list of variants names the recipe's configuration and, for each variant, what to set (see recipes/an4). Trainings
 that are done are not repeated and one that was cut off goes on, so the same command finishes a table.
@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 import asr
 from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
+from asr.config import parse_config
 from asr.config.section import Section
 from asr.errors import AsrError, ConfigError, Interrupted
 from asr.files import write_text
@@ -92,10 +93,9 @@ def _run(plan: Path, listed: Plan, name: str, seed: int, folder: Path, device: s
         plan.parent / listed.config, [*listed.set, *listed.variants[name], f"training.seed={seed}"]
     )
     done = folder / "results.json"
-    wanted = config.model_dump(mode="json")
     if done.exists():
         before: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        if before["config"] != wanted:
+        if parse_config(before["config"]) != config:  # parsed: options that came later have their defaults
             raise ConfigError(f"{folder}: trained with another configuration; remove it or choose another --output")
         return before
     if config.data.dev is None:
