@@ -60,6 +60,9 @@ def an4(tmp_path_factory: pytest.TempPathFactory, speech: Speech) -> Path:
 
 
 SMALL = {
+    "training.consistency": 0,
+    "training.ema": "null",
+    "model.subsampling.depth": 0,
     **{"features.sample_rate": 8000, "features.mels": 40, "data.batch_seconds": 8, "data.workers": 0},
     **{"model.layers": 1, "model.hidden": 32, "model.dropout": 0.05, "model.subsampling.channels": 8},
     **{"training.epochs": 10, "training.learning_rate": 0.005, "augmentation.spec_augment": "null"},
