@@ -38,9 +38,8 @@ def command(
 
     if output is None and not probe:
         raise ConfigError("--output is missing: name the model folder to make")
-    checked = load_config(
-        config, [*([f"training.init={init}"] if init else []), *(set_ or [])]
-    )  # before the slow imports: a typo answers at once
+    overrides = [*([f"training.init={init}"] if init else []), *(set_ or [])]
+    checked = load_config(config, overrides)  # before the slow imports: a typo answers at once
     bound_kernel_cache()
     set_threads(threads)
     if output is None or probe:

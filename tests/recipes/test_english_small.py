@@ -32,14 +32,14 @@ class Voice:
 
 
 def test_sentences_have_the_words_of_the_text_in_pieces_of_sensible_length() -> None:
-    found = list(pieces(iter(TEXT), seed=0))
-    assert all(WORDS[0] <= len(sentence.split()) <= WORDS[1] + WORDS[0] for sentence in found)
+    found = pieces(TEXT, seed=0)
+    assert all(WORDS[0] <= len(sentence.split()) <= WORDS[1] for sentence in found)
     words = [word for sentence in found for word in sentence.split()]
     assert len(set(words)) == len(words)
     assert len(words) >= sum(len(line.split()) for line in TEXT) - len(TEXT) * WORDS[0]
     assert all(sentence in " | ".join(TEXT).lower() for sentence in found)
-    assert list(pieces(iter(TEXT), seed=0)) == found
-    assert list(pieces(iter(TEXT), seed=1)) != found
+    assert pieces(TEXT, seed=0) == found
+    assert pieces(TEXT, seed=1) != found
 
 
 def test_a_mixture_lies_between_two_voices() -> None:
@@ -65,7 +65,7 @@ def test_voices_are_read_and_other_languages_left_out(tmp_path: Path) -> None:
 
 
 def test_recordings_make_the_hours_and_a_manifest(tmp_path: Path) -> None:
-    sentences = list(pieces(iter(TEXT), seed=0))
+    sentences = pieces(TEXT, seed=0)
     voice = Voice()
     made = speak(sentences, STYLES, voice, tmp_path, hours=8 / 3600, seed=0, report=lambda line: None)
     read = list(read_manifest(tmp_path))
@@ -79,7 +79,7 @@ def test_recordings_make_the_hours_and_a_manifest(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_off_goes_on_and_more_hours_add_to_it(tmp_path: Path) -> None:
-    sentences = list(pieces(iter(TEXT), seed=0))
+    sentences = pieces(TEXT, seed=0)
     with pytest.raises(KeyboardInterrupt):
         speak(sentences, STYLES, Voice(most=3), tmp_path, hours=8 / 3600, seed=0)
     assert not (tmp_path / "cuts.jsonl").exists()
@@ -92,6 +92,13 @@ def test_what_was_cut_off_goes_on_and_more_hours_add_to_it(tmp_path: Path) -> No
     longer = speak(sentences, STYLES, more, tmp_path, hours=12 / 3600, seed=0)
     assert len(longer) == len(whole.said) + len(more.said)
     assert more.said
+
+
+def test_recordings_of_another_text_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    for text in ("one two three four", "five six seven eight"):
+        voice = Voice()
+        (made,) = speak([text], STYLES, voice, tmp_path, hours=0.3 / 3600, seed=0)
+        assert (made.text, [said[0] for said in voice.said]) == (text, [text])
 
 
 def test_too_little_text_is_an_error(tmp_path: Path) -> None:
