@@ -36,16 +36,16 @@ def main(
     recipe.start(device)
     console = recipe.console()
 
-    def run(folder: Path, manifests: dict[str, Path], tests: dict[str, str]) -> Run:
+    def run(folder: Path, settings: str, manifests: dict[str, Path], tests: dict[str, str]) -> Run:
         overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
-        config = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
+        config = asr.load_config(Path(__file__).with_name(settings), [*overrides, *(set_ or [])])
         paths = {name: manifests[part] for name, part in tests.items()}
         return config, *recipe.train_and_evaluate(
             config, folder, paths, device=device, overwrite=overwrite, console=console
         )
 
     manifests = recipe.prepare("fsdd", source=source, output=data / "official", seed=seed)
-    config, training, scores = run(output, manifests, {"isolated": "test", "strings": "test_strings"})
+    config, training, scores = run(output, "config.yaml", manifests, {"isolated": "test", "strings": "test_strings"})
     tests = {"isolated": manifests["test"], "strings": manifests["test_strings"]}
     beams, tuned = recipe.compare_decoders(output, manifests, tests, device=device, threads=threads, console=console)
     extra: dict[str, Any] = {"strings": scores["strings"].to_dict(), "tuned": tuned}
@@ -56,7 +56,7 @@ def main(
         for speaker in SPEAKERS:
             console.print(f"\nwithout {speaker}")
             held_out = recipe.prepare("fsdd", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
-            _, _, fold = run(output / "without" / speaker, held_out, {"isolated": "test"})
+            _, _, fold = run(output / "without" / speaker, "unheard.yaml", held_out, {"isolated": "test"})
             speakers[f"unheard: {speaker}"] = fold["isolated"]
         rates = [evaluation.wer for evaluation in speakers.values()]
         extra["unheard_speakers"] = {
