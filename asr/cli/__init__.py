@@ -15,6 +15,8 @@ from asr.cli import (
     info,
     lexicon,
     lm,
+    models,
+    pack,
     prepare,
     score,
     train,
@@ -44,6 +46,8 @@ app.add_typer(lm.app, name="lm")
 app.command("lexicon")(lexicon.command)
 app.command("score")(score.command)
 app.command("info")(info.command)
+app.command("models")(models.command)
+app.command("pack")(pack.command)
 
 
 def _version(asked: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import Device, Threads, set_threads, shown
+from asr.cli.common import Device, Model, Threads, set_threads, shown
+from asr.model.folders import DEFAULT, find_model
 
 
 class Format(StrEnum):
@@ -25,7 +26,7 @@ class Format(StrEnum):
 def command(
     audio: Annotated[Path, typer.Argument(help="Recording of any format that libsndfile reads, of any length.")],
     text: Annotated[Path, typer.Argument(help="UTF-8 text of all that is said; each line becomes a segment.")],
-    model: Annotated[Path, typer.Option(help="Model folder.")],
+    model: Model = Path(DEFAULT),
     format_: Annotated[
         Format, typer.Option("--format", help="json has segments and words with confidences.")
     ] = Format.json,
@@ -45,7 +46,7 @@ def command(
     from asr.transcription.formats import render
 
     recogniser = Recogniser.load(model, device)
-    transcript = align_recording(recogniser, audio, text, Calibration.load(model))
+    transcript = align_recording(recogniser, audio, text, Calibration.load(find_model(model)))
     name = shown(audio) if format_ is Format.json else shown(Path(audio.stem))
     rendered = render(transcript, name, format_.value)
     if output is None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from asr.cli.common import Device, Threads, set_threads
+from asr.model.folders import own_model
 
 
 def command(
@@ -20,14 +21,15 @@ def command(
 
     `asr evaluate TEST --model M --confidence` measures how well it holds elsewhere.
     """
+    folder = own_model(model)
     set_threads(threads)
     from asr.decoding.confidence import confidences
     from asr.decoding.recogniser import Recogniser
     from asr.evaluation.calibration import fit, reliability, word_evidence
 
-    evidence = word_evidence(Recogniser.load(model, device, threads=threads), dev)
+    evidence = word_evidence(Recogniser.load(folder, device, threads=threads), dev)
     calibration = fit(evidence.features, evidence.correct)
-    calibration.save(model)
+    calibration.save(folder)
     for name, used in (("before", None), ("after", calibration)):
         found = reliability(confidences(evidence.features, used), evidence.correct)
         typer.echo(f"{name:7} ECE {found.ece:.3f}  NCE {found.nce:6.3f}  on the {found.words} words of {dev}")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 Device = Annotated[str, typer.Option("--device", help="auto (the GPU when there is one), cpu, cuda or cuda:N.")]
+Model = Annotated[
+    Path, typer.Option("--model", "-m", help="Model folder, or the name of one that comes with asr: `asr models`.")
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; as many as cores by default.")]
 DecodingThreads = Annotated[
     int | None,

@@ -32,6 +32,7 @@ from asr.cli.common import (
 )
 from asr.cli.score import Normalisation
 from asr.errors import AsrError, ConfigError
+from asr.model.folders import DEFAULT
 
 if TYPE_CHECKING:
     from asr.evaluation import Evaluation
@@ -42,7 +43,15 @@ def command(
     manifests: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST...", help="Folders with cuts.jsonl, or such files.")
     ],
-    models: Annotated[list[Path], typer.Option("--model", help="Model folder; repeat it to compare several.")],
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model folder, or the name of one that comes with asr; repeat it to compare several.",
+            show_default=DEFAULT,
+        ),
+    ] = None,
     decoders: Annotated[
         list[str] | None,
         typer.Option(
@@ -116,6 +125,7 @@ def command(
     from asr.evaluation.table import by_manifest, check_format, write_table
 
     specs = parse_decoders(decoders) if decoders else {OWN: options}
+    models = models or [Path(DEFAULT)]
     alone = len(manifests) * len(models) * len(specs) == 1
     if table:
         check_format(table)

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import Device, Threads, set_threads, shown
+from asr.cli.common import Device, Model, Threads, set_threads, shown
+from asr.model.folders import DEFAULT, find_model
 
 
 def command(
     audio: Annotated[Path, typer.Argument(help="Recording of any format that libsndfile reads.")],
-    model: Annotated[Path, typer.Option(help="Model folder.")],
     output: Annotated[Path, typer.Option(help="PNG to write.")],
+    model: Model = Path(DEFAULT),
     start: Annotated[float, typer.Option(min=0, help="Second at which the picture begins.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="Seconds to show; to the end by default.")] = None,
     device: Device = "auto",
@@ -36,6 +37,6 @@ def command(
         )
     waveform = load_audio(audio, recogniser.sample_rate, start=start, duration=duration)
     hypothesis = utterance_picture(
-        recogniser, waveform, output, title=shown(Path(audio.name)), calibration=Calibration.load(model)
+        recogniser, waveform, output, title=shown(Path(audio.name)), calibration=Calibration.load(find_model(model))
     )
     typer.echo(hypothesis.text)

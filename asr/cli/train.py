@@ -22,7 +22,8 @@ def command(
         list[str] | None, typer.Option("--set", help="Override a value: section.key=value; repeatable.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="Fine-tune: model folder whose weights to start from (training.init).")
+        str | None,
+        typer.Option(help="Fine-tune: model whose weights to start from, a folder or en-small (training.init)."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the training in --output exactly.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over where a training was before.")] = False,

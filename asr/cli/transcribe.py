@@ -26,6 +26,7 @@ from asr.cli.common import (
     LexiconFile,
     Lm,
     LmWeight,
+    Model,
     Rescore,
     WordBonus,
     bound_kernel_cache,
@@ -33,7 +34,8 @@ from asr.cli.common import (
     quick_imports,
     set_threads,
 )
-from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, OutputError
+from asr.errors import AsrError, AudioError, ConfigError, OutputError
+from asr.model.folders import DEFAULT, find_model
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -54,7 +56,6 @@ class Colour(StrEnum):
 
 
 def command(
-    model: Annotated[Path, typer.Option("--model", "-m", help="Model folder.")],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -63,6 +64,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    model: Model = Path(DEFAULT),
     lists: Annotated[
         list[str] | None,
         typer.Option("--list", metavar="FILE", help="File of paths, a line each; - reads it from standard input."),
@@ -121,8 +123,7 @@ def command(
     _check_options(formats, output_dir, overwrite, nbest, word_times, colour)
     if not inputs and not lists:
         raise ConfigError("nothing to transcribe: name audio files, folders or a manifest, or give --list FILE")
-    if not model.is_dir():  # the loader says the same, but only once torch is there
-        raise CheckpointError(f"{model}: no such model folder; `asr train CONFIG --output {model}` makes one")
+    find_model(model)  # the loader does the same, but only once torch is there
     sources = Sources(inputs or [], lists or [], full_names=full_names)
     _check_together(sources, formats, output_dir)
     outputs = Outputs(output_dir, formats) if output_dir and sources.count else None

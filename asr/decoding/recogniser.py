@@ -18,6 +18,7 @@ from asr.errors import ConfigError
 from asr.model.acoustic import AcousticModel
 from asr.model.attention import AttentionDecoder
 from asr.model.checkpoint import load_folder
+from asr.model.folders import find_model
 from asr.text import Tokenizer
 
 
@@ -90,14 +91,15 @@ class Recogniser:
         decoding: Mapping[str, Any] | None = None,
         threads: int | None = None,
     ) -> Self:
-        """Load a model folder; see `asr.model.checkpoint.load_folder` for the errors.
+        """Load a model folder, or a model of the package; see `asr.model.checkpoint.load_folder` for the errors.
 
         `decoding` changes settings of the section of that name, as `{"beam": 64, "lm": "words.lm"}`.
         """
         chosen = choose_device(device)
-        model, tokenizer = load_folder(folder, chosen)
+        found = find_model(folder)
+        model, tokenizer = load_folder(found, chosen)
         settings = beam_settings(model.config.decoding, **(decoding or {}))
-        return cls(model, tokenizer, chosen, folder=Path(folder), decoding=settings, threads=threads)
+        return cls(model, tokenizer, chosen, folder=found, decoding=settings, threads=threads)
 
     @property
     def config(self) -> Config:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.errors import ConfigError, ScoringError
+from asr.model.folders import bundled_models
 from asr.scoring import score
 from asr.scoring.comparison import Comparison, compare
 from asr.scoring.normalisation import normaliser
@@ -42,7 +43,8 @@ class Compared:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a folder is a model's."""
+    """Whether a path is a model's folder, or the name of a model that comes with the package."""
+    path = path if path.exists() else bundled_models().get(str(path), path)
     return (path / "config.yaml").is_file() and (path / "model.safetensors").is_file()
 
 

@@ -25,7 +25,7 @@ from asr.errors import ManifestError, OutputError
 from asr.evaluation.sharing import gather, share
 from asr.files import replacing
 from asr.lm.ngram import NgramModel
-from asr.model.checkpoint import CONFIG
+from asr.model.folders import CONFIG
 from asr.text import normalise
 
 LM_FILE, LEXICON_FILE = "lm.lm", "lexicon.txt"

@@ -17,9 +17,9 @@ from asr.config import Config, load_config, save_config
 from asr.errors import AsrError, CheckpointError
 from asr.files import replacing
 from asr.model.acoustic import AcousticModel
+from asr.model.folders import CONFIG, TOKENS, WEIGHTS, find_model
 from asr.text import COMPANIONS, Tokenizer
 
-CONFIG, TOKENS, WEIGHTS, CARD = "config.yaml", "tokens.txt", "model.safetensors", "README.md"
 CHECKSUM = "checksum"
 """Key of the metadata: SHA-256 over the names, types, shapes and bytes of all tensors and over the other metadata."""
 
@@ -107,14 +107,12 @@ def create_folder(folder: Path, config: Config, tokenizer: Tokenizer) -> None:
 
 
 def load_folder(folder: str | Path, device: torch.device | str = "cpu") -> tuple[AcousticModel, Tokenizer]:
-    """The model in evaluation mode and its tokens.
+    """The model in evaluation mode and its tokens, of a folder or of a model that comes with the package.
 
     Raises:
         CheckpointError: the folder or one of its files is missing, truncated, or belongs to another model.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such model folder; `asr train CONFIG --output {folder}` makes one")
+    folder = find_model(folder)
     _check_files(folder, (CONFIG, TOKENS, WEIGHTS))
     try:
         config = load_config(folder / CONFIG)

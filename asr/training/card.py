@@ -8,7 +8,7 @@ from asr.config import Config
 from asr.data.examples import Examples
 from asr.files import write_text
 from asr.model.acoustic import AcousticModel
-from asr.model.checkpoint import CARD
+from asr.model.folders import CARD
 from asr.training.state import Progress
 from asr.version import __version__
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from asr.config import Config, TextConfig, load_config, parse_config
 from asr.errors import AsrError, CheckpointError, TrainingError
 from asr.model.acoustic import AcousticModel
-from asr.model.checkpoint import CONFIG, TOKENS, WEIGHTS, load_tensors, load_weights
+from asr.model.checkpoint import load_tensors, load_weights
+from asr.model.folders import CONFIG, TOKENS, WEIGHTS, find_model
 from asr.text import BLANK, SPACE, PhoneTokenizer, Tokenizer, normalise
 
 FREE = ("dropout", "weight_drop")
@@ -31,7 +32,7 @@ def adopted(config: Config) -> tuple[Config, list[str]]:
     """
     if config.training.init is None:
         return config, []
-    folder = Path(config.training.init)
+    folder = find_model(config.training.init)
     try:
         theirs = load_config(folder / CONFIG).model_dump(mode="json")
     except AsrError as error:
@@ -57,7 +58,7 @@ class Initial:
     """The model that a training starts from.
 
     Args:
-        folder: a model folder.
+        folder: a model folder, or the name of a model that comes with the package.
 
     Raises:
         CheckpointError: it is none, or damaged.
@@ -65,7 +66,7 @@ class Initial:
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = find_model(folder)
         self.config = load_config(self.folder / CONFIG)
         self.tokenizer = Tokenizer.load(self.folder / TOKENS, self.config.text.units)
         self.tensors, _ = load_tensors(self.folder / WEIGHTS)

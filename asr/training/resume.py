@@ -8,7 +8,7 @@ from typing import Any
 
 from asr.config import Config, load_config
 from asr.errors import TrainingError
-from asr.model.checkpoint import CARD, CONFIG, TOKENS, WEIGHTS
+from asr.model.folders import CARD, CONFIG, TOKENS, WEIGHTS
 from asr.text import COMPANIONS
 from asr.training.checkpoints import Checkpoints
 from asr.training.log import LOG

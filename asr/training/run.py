@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 
 from asr.config import Config, TrainingConfig
@@ -22,7 +24,8 @@ from asr.decoding.recogniser import choose_device
 from asr.errors import TrainingError
 from asr.evaluation.sharing import join, once
 from asr.model.acoustic import AcousticModel
-from asr.model.checkpoint import TOKENS, create_folder
+from asr.model.checkpoint import create_folder
+from asr.model.folders import TOKENS
 from asr.text import Tokenizer
 from asr.training.allocation import memory_kept
 from asr.training.initial import Initial, adopted, freeze
@@ -149,4 +152,8 @@ def make_accelerator(config: TrainingConfig, device: str, console: Console | Non
         precision = "float32"
     names = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
     AcceleratorState._reset_state(reset_partial_state=True)  # a process may train several models one after the other
-    return Accelerator(cpu=not on_gpu, mixed_precision=names[precision])
+    # Buffers never change while training, and sending them before each step makes the ranks wait once more. (torch 2.14
+    # says that it will call this otherwise; accelerate does not know the new name yet.)
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(cpu=not on_gpu, mixed_precision=names[precision], kwargs_handlers=[ddp])

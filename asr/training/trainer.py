@@ -25,7 +25,8 @@ from asr.decoding.recogniser import Recogniser
 from asr.errors import Interrupted, TrainingError
 from asr.evaluation import evaluate
 from asr.model.acoustic import AcousticModel
-from asr.model.checkpoint import WEIGHTS, load_tensors, load_weights, save_tensors
+from asr.model.checkpoint import load_tensors, load_weights, save_tensors
+from asr.model.folders import WEIGHTS
 from asr.text import Tokenizer
 from asr.training.card import write_card
 from asr.training.checkpoints import Checkpoints

@@ -19,6 +19,7 @@ from asr.data.utterance import Utterance
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError
+from asr.model.folders import DEFAULT
 from asr.text import SPACE
 from asr.transcription.seams import Piece, Seams
 from asr.transcription.speech import may_be_speech
@@ -232,12 +233,16 @@ def _in_blocks(waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
 
 
 def load_model(
-    folder: str | Path, *, device: str = "auto", decoding: Mapping[str, Any] | None = None, threads: int | None = None
+    folder: str | Path = DEFAULT,
+    *,
+    device: str = "auto",
+    decoding: Mapping[str, Any] | None = None,
+    threads: int | None = None,
 ) -> Transcriber:
-    """The model in `folder`, ready to transcribe and evaluate.
+    """A model, ready to transcribe and evaluate.
 
     Args:
-        folder: what `asr train` wrote.
+        folder: what `asr train` wrote, or the name of a model that comes with the package (`asr models`).
         device: `auto` (the GPU when there is one), `cpu`, `cuda` or `cuda:N`.
         decoding: settings of the section `decoding` to change, as `{"beam": 64, "lm": "words.lm", "nbest": 5}`.
         threads: utterances that beam search decodes at the same time; None takes every core.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from asr.cli.common import FAILED, Device, Json, LexiconFile, Threads, error_console, print_json, set_threads
+from asr.model.folders import find_model, own_model
 
 
 def command(
@@ -28,6 +29,7 @@ def command(
 
     Log-probs are computed once. When no setting beats greedy decoding, nothing is written and the exit status is 1.
     """
+    folder = find_model(model) if dry_run else own_model(model)
     set_threads(threads)
     from asr.decoding.lexicon import Lexicon
     from asr.decoding.recogniser import Recogniser
@@ -36,7 +38,7 @@ def command(
 
     language_model = NgramModel.load(lm)
     plain = {"method": "greedy", **dict.fromkeys(("lm", "hotwords", "grammar", "lexicon", "rescore"))}
-    recogniser = Recogniser.load(model, device, plain)
+    recogniser = Recogniser.load(folder, device, plain)
     spellings = Lexicon.load(lexicon, recogniser.tokenizer) if lexicon is not None else None
     console = error_console()
     found = tune(
@@ -53,7 +55,7 @@ def command(
         ),
     )
     if found.worthwhile and not dry_run:
-        write_tuned(model, recogniser, language_model, found, closed, lexicon)
+        write_tuned(folder, recogniser, language_model, found, closed, lexicon)
     best = found.best
     if json:
         print_json(
