@@ -1,0 +1,158 @@
+"""en-small, the English model that comes with asr: prepare, train, tune, calibrate, score, pack.
+
+python recipes/english_small/text.py data/english_small/books
+python recipes/english_small/run.py --source data/corpora/LibriSpeech --text librispeech-train-clean-100.txt \
+    --text data/english_small/books/books.txt --package asr/models/en-small
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import asr
+from asr import recipe
+from asr.cli.common import Device, Threads, run_script, set_threads
+from asr.data.selecting import Rules, filter_manifest, merge
+from asr.decoding.lexicon import Lexicon
+from asr.errors import ConfigError
+from asr.evaluation import Evaluation
+from asr.evaluation.calibration import fit_calibration
+from asr.evaluation.sharing import once
+from asr.evaluation.tuning import tune, write_tuned
+from asr.files import write_text
+from asr.lm.lexicon import pronounce_texts
+from asr.lm.training import train_ngram
+from asr.model.folders import CARD
+from asr.model.packing import pack
+from asr.training import TrainingResult
+
+DEV_UTTERANCES = 150
+"""Of the dev set: they choose the epoch, the weight of the language model and the calibration."""
+
+
+def main(
+    source: recipe.Source = None,
+    output: recipe.Output = Path("exp/en-small"),
+    data: recipe.Data = Path("data/english_small"),
+    subsets: Annotated[str, typer.Option(help="Parts of LibriSpeech to train on, with commas.")] = (
+        "train-clean-5,train-clean-100"
+    ),
+    dev: Annotated[str, typer.Option(help="Part to tune and report on.")] = "dev-clean",
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="Text for the language model, a sentence a line; repeatable. Else the training transcripts."),
+    ] = None,
+    order: Annotated[int, typer.Option(min=1, help="Length of its longest n-grams.")] = 3,
+    prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 1 2",
+    vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 50_000,
+    package: Annotated[Path | None, typer.Option(help="Folder to pack the model into; made anew.")] = None,
+    seed: recipe.Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: recipe.Overwrite = False,
+    set_: recipe.Set = None,
+) -> None:
+    """Train on parts of LibriSpeech; report word error rates on dev, greedy and with the language model; pack."""
+    set_threads(threads)
+    if package is not None and package.exists():
+        raise ConfigError(f"{package} exists already; delete it, or choose another --package")
+    recipe.start(device)
+    console = recipe.console()
+    parts = [part.strip() for part in subsets.split(",")]
+    found = recipe.prepare("librispeech", source=source, output=data, parts=[*parts, dev])
+    train, chosen = data / "train" / "cuts.jsonl", data / "dev" / "cuts.jsonl"
+    once(lambda: merge([found[part] for part in parts], train.parent, overwrite=True))
+    once(lambda: filter_manifest(found[dev], chosen.parent, Rules(), sample=DEV_UTTERANCES, overwrite=True))
+
+    texts: list[str | Path] = [*(text or [train])]
+    lm = train_ngram(texts, order, prune=[int(least) for least in prune.split()], limit_vocabulary=vocabulary).model
+    words, lexicon = data / "words.txt", data / "lexicon.txt"
+    once(lambda: write_text(words, "".join(f"{word}\n" for word in lm.words if not word.startswith("<"))))
+    once(lambda: pronounce_texts([train, words]).save(lexicon))
+
+    overrides = [f"data.train={train}", f"data.dev={chosen}", f"text.lexicon={lexicon}", f"training.seed={seed}"]
+    settings = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
+    training, greedy = recipe.train_and_evaluate(
+        settings, output, {"greedy": found[dev]}, device=device, overwrite=overwrite, console=console
+    )
+    console.print(f"tuning the weight of a {order}-gram of {lm.ngrams} n-grams on {DEV_UTTERANCES} utterances ...")
+    model = asr.load_model(output, device=device, decoding={"method": "greedy", "lm": None, "lexicon": None})
+    tuned = tune(model, chosen, lm, beam=64, lexicon=Lexicon.load(lexicon, model.tokenizer), threads=threads)
+    once(lambda: write_tuned(output, model, lm, tuned, closed=False, lexicon=lexicon))
+    calibration = fit_calibration(asr.load_model(output, device=device, threads=threads), chosen)
+    once(lambda: calibration.save(output))
+    scores = {"greedy": greedy["greedy"]}
+    for beam in (64, 256):
+        decoder = asr.load_model(output, device=device, decoding={"beam": beam}, threads=threads)
+        scores[f"beam {beam}, {order}-gram"] = asr.evaluate(decoder, found[dev])
+    best = tuned.best
+    extra = {
+        "decoders": {name: score.to_dict() for name, score in scores.items()},
+        "tuned": {"lm_weight": best.lm_weight, "word_bonus": best.word_bonus, "dev_wer": best.wer},
+        "lm": {"ngrams": list(lm.ngrams), "text": list(map(str, texts))},
+    }
+    results = recipe.results(scores[f"beam 64, {order}-gram"], training, settings, **extra)
+    recipe.write_results(output, results)
+    once(lambda: write_text(output / CARD, card(parts, dev, training, scores, results)))
+    console.print(recipe.score_table(f"en-small on {dev}, seed {seed}", scores))
+    if package is not None:
+        size = once(lambda: pack(output, package))
+        console.print(f"{package}: {size / 1e6:.1f} MB")
+
+
+def card(
+    parts: list[str],
+    dev: str,
+    training: TrainingResult,
+    scores: Mapping[str, Evaluation],
+    results: Mapping[str, Any],
+) -> str:
+    """The model card: data and their licences, error rates with intervals, weaknesses, and how to make it again."""
+    model, tuned, ngrams = results["config"]["model"], results["tuned"], results["lm"]["ngrams"]
+    rows = []
+    for name, score in scores.items():
+        low, high = score.wer_interval
+        rows.append(f"| {dev}, {name} | {score.wer:.2%} | [{100 * low:.2f}, {100 * high:.2f}] |")
+    table = "\n".join(rows)
+    kind = f"{model['layers']} x {model['hidden']} bidirectional {model['cell'].upper()}"
+    trained = f"{results['train_seconds']:.0f} s on {results['hardware']}, seed {results['seed']}"
+    lm = " + ".join(f"{count:,}" for count in ngrams)
+    texts = ", ".join(Path(path).name for path in results["lm"]["text"])
+    return f"""# en-small
+
+Read English: {kind}, CTC over phones, a word n-gram.
+
+| | |
+|---|---|
+| parameters | {training.parameters / 1e6:.2f} M |
+| training | {trained}, commit `{results["commit"]}` |
+| epoch | {training.best_epoch}, chosen by {DEV_UTTERANCES} utterances of {dev} |
+| language model | {lm} n-grams |
+| its weight and the word bonus | {tuned["lm_weight"]:g} and {tuned["word_bonus"]:g}, fitted to those utterances |
+
+| word error rate | | 95 % interval |
+|---|---|---|
+{table}
+
+{dev} chose the epoch and the weights, so these flatter a little; its speakers are in no training set.
+
+**Data.** LibriSpeech (Panayotov et al. 2015), {", ".join(parts)}: readings of public-domain
+books by LibriVox volunteers, CC BY 4.0, https://www.openslr.org/12. No synthetic speech. Pronunciations: CMUdict (BSD,
+Copyright 1993-2015 Carnegie Mellon University), or guessed by letter-to-sound. Language model: {texts};
+recipes/english_small says what is in them.
+
+**Weak at** conversation, accents other than American, noise, telephone lines, names, numbers and spelled letters. It
+writes the {ngrams[0]:,} words of its language model and no other, without punctuation and capitals. For a domain of
+your own, fine-tune it: `asr train CONFIG --init en-small`.
+
+Made by `python recipes/english_small/run.py`; see recipes/english_small/README.md. The weights are licensed as the
+project is (Apache 2.0); keep the attribution of LibriSpeech.
+"""
+
+
+if __name__ == "__main__":
+    run_script(main)
