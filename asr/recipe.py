@@ -17,6 +17,7 @@ from rich.table import Table
 from asr.config import Config
 from asr.data.corpora import prepare as prepare_corpus
 from asr.decoding.lexicon import Lexicon
+from asr.decoding.priors import save_priors
 from asr.errors import AudioError
 from asr.evaluation import Evaluation, evaluate
 from asr.evaluation.sharing import is_main, join, once, ranks
@@ -119,7 +120,10 @@ def compare_decoders(
     model = load_model(folder, device=device)
     spellings = Lexicon.load(lexicon, model.tokenizer) if lexicon else None
     tuned = tune(model, manifests["dev"], lm, beam=beam, threads=threads, lexicon=spellings)
-    settings: dict[str, Any] = {"lm": LM_FILE, "lm_weight": tuned.best.lm_weight, "word_bonus": tuned.best.word_bonus}
+    once(lambda: save_priors(folder, model.tokenizer.tokens, tuned.priors))
+    best = tuned.best
+    weights = {"lm_weight": best.lm_weight, "word_bonus": best.word_bonus, "prior_weight": best.prior_weight}
+    settings: dict[str, Any] = {"lm": LM_FILE, **weights}
     if lexicon:
         written = lexicon.read_text(encoding="utf-8")
         once(lambda: write_text(folder / LEXICON_FILE, written))
@@ -132,9 +136,8 @@ def compare_decoders(
     found = {
         "order": order,
         "beam": beam,
-        "lm_weight": tuned.best.lm_weight,
-        "word_bonus": tuned.best.word_bonus,
-        "dev_wer": {"greedy": tuned.greedy[0], "beam": tuned.beam_alone[0], "beam_lm": tuned.best.wer},
+        **weights,
+        "dev_wer": {"greedy": tuned.greedy[0], "beam": tuned.beam_alone[0], "beam_lm": best.wer},
     }
     return evaluations, found
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,11 @@ if TYPE_CHECKING:
     from asr.transcription.sources import Recording, Sources
     from asr.transcription.transcriber import Source, Transcriber
     from asr.transcription.transcript import Transcript
+
+
+COMPILING = "note: compiling the beam search for this machine; that happens once, and takes some 20 seconds"
+COMPILING_SECONDS = 2.0
+"""Longer than it takes to load what is compiled already."""
 
 
 class Colour(StrEnum):
@@ -227,9 +233,23 @@ class _Run:
             return
         with self.progress:
             transcriber = load()
+            if transcriber.decoding.method == "beam":
+                self._compile(transcriber)
             self.progress.start(legend=self.in_colour)
             for result in transcriber.transcribe_many(chain([first], todo), progress=self.progress.heard):
                 self._take(result)
+
+    def _compile(self, transcriber: Transcriber) -> None:
+        """Decode one frame, in which nothing is likelier than anything else: whoever waits should know what for."""
+        import torch
+
+        notice = Timer(COMPILING_SECONDS, self.progress.note, [COMPILING])
+        notice.start()
+        try:
+            frame = torch.zeros(1, 1, len(transcriber.tokenizer)).log_softmax(-1)
+            transcriber.decoder(frame, torch.tensor([1]))
+        finally:
+            notice.cancel()
 
     def _tell_found(self) -> None:
         from asr.audio_headers import CONVERT

@@ -260,6 +260,9 @@ class DecodingConfig(Section):
     """Factor of the language model's log-probability. `asr lm tune` finds this and the next two on a dev set."""
     word_bonus: float = 0.0
     """Added for each word, natural log: a language model makes every word cost something, and so favours few."""
+    prior_weight: float = Field(0.0, ge=0, le=2)
+    """Probabilities are divided by how common their tokens are, to this power, before beam search (Miao et al. 2015):
+    a language model pays for words, and the blank is too cheap for it. `asr lm tune` finds this one too."""
     unknown_penalty: float = 10.0
     """Taken off for each word that a language model of words does not have."""
     closed: bool = False

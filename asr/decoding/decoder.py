@@ -11,6 +11,7 @@ from torch import Tensor
 from asr.config import Config, DecodingConfig
 from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.priors import divided, load_priors
 from asr.decoding.rescoring import rescore
 from asr.errors import ConfigError
 from asr.text import Tokenizer
@@ -35,12 +36,16 @@ class Decoder:
         threads: utterances decoded at the same time by beam search; None takes every core.
 
     Raises:
-        ConfigError, LanguageModelError, TextError: a file is missing or broken, or does not fit the model's tokens.
+        CheckpointError, ConfigError, LanguageModelError, TextError: a file is missing or broken, or does not fit the
+            model's tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, config: Config, folder: Path | None = None, threads: int | None = None):
         self.tokenizer, self.settings, self.folder = tokenizer, config.decoding, folder
         self._search = None if self.settings.method == "greedy" else self._beam_search(config, threads)
+        self._priors = None
+        if self._search is not None and self.settings.prior_weight:
+            self._priors = load_priors(folder, tokenizer.tokens)
         self._second = None
         if self.settings.rescore is not None:
             from asr.lm.lstm import LstmLanguageModel
@@ -53,6 +58,8 @@ class Decoder:
         """N-best lists, best first, of `log_probs` `[batch, frames, tokens]` with `lengths` `[batch]`."""
         if self._search is None:
             return [[hypothesis] for hypothesis in greedy(log_probs, lengths, self.tokenizer)]
+        if self._priors is not None:
+            log_probs = divided(log_probs.float(), self._priors, self.settings.prior_weight)
         found = self._search.decode(log_probs.float().cpu().numpy(), lengths.cpu().numpy())
         if self._second is not None:
             weight = self.settings.rescore_weight
@@ -111,7 +118,7 @@ def beam_settings(settings: DecodingConfig, **changes: object) -> DecodingConfig
     """
     from asr.config import parse_config
 
-    beam_alone = ("beam", "lm", "word_bonus", "hotwords", "grammar", "lexicon", "rescore", "nbest")
+    beam_alone = ("beam", "lm", "word_bonus", "prior_weight", "hotwords", "grammar", "lexicon", "rescore", "nbest")
     if any(changes.get(key) is not None for key in beam_alone):
         changes.setdefault("method", "beam")
     chosen = parse_config({"decoding": settings.model_dump() | changes}, "decoding options").decoding

@@ -72,7 +72,8 @@ def _entries(path: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _collect(entries: Iterable[tuple[str, str, list[str]]], tokenizer: Tokenizer, name: str) -> Lexicon:
-    marks = (BLANK,) if tokenizer.joined else (BLANK, SPACE)
+    joined = tokenizer.joined  # looks at all tokens, and there may be a hundred thousand words
+    marks = (BLANK,) if joined else (BLANK, SPACE)
     known = {token: index for index, token in enumerate(tokenizer.tokens) if token not in marks}
     ids: dict[str, int] = {}
     spellings: dict[tuple[int, tuple[int, ...]], None] = {}  # a set that keeps the order
@@ -84,7 +85,7 @@ def _collect(entries: Iterable[tuple[str, str, list[str]]], tokenizer: Tokenizer
             ways = [] if missing else [tuple(known[part] for part in parts)]
         else:
             ways, missing = tokenizer.spellings(word), tokenizer.missing(word) or [" "]
-        if ways and tokenizer.joined and spelling and not _begins_once(spelling):
+        if ways and joined and spelling and not _begins_once(spelling):
             message = f"{word!r}: of BPE tokens the first, and no other, begins with {SPACE}; respell it"
             problems.append(Problem(place, "cannot be spelled", message))
         elif ways:

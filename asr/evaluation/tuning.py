@@ -1,4 +1,4 @@
-"""Language model weight and word bonus for a model, found on its dev set from log-probs that are computed once."""
+"""Weights of language model, word bonus and priors, found on a dev set from log-probs that are computed once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from pathlib import Path
+from typing import NamedTuple
 
 import jiwer
 import numpy as np
@@ -20,6 +21,7 @@ from asr.decoding.beam import BeamOptions, BeamSearch
 from asr.decoding.decoder import PRUNING
 from asr.decoding.greedy import greedy
 from asr.decoding.lexicon import Lexicon
+from asr.decoding.priors import divided, save_priors, summed
 from asr.decoding.recogniser import Recogniser
 from asr.errors import ManifestError, OutputError
 from asr.evaluation.sharing import gather, share
@@ -34,18 +36,21 @@ WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3)
 """First grid of language model weights."""
 BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
 """First grid of word bonuses."""
+PRIORS = (0.25, 0.5, 0.75)
+"""Weights of the priors, tried with the best of that grid and what lies around it: where words are cheaper, the
+language model may weigh more."""
 ROUNDS = 2
-"""After the first grid, so many times the neighbours of the best at half the step are tried."""
+"""After that, so many times the neighbours of the best at half the step are tried."""
 BEAMS = (16, 64, 256)
 """The search uses the middle one; then all are tried with what it found."""
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """One setting and what it gave on dev, as fractions."""
 
     lm_weight: float
     word_bonus: float
+    prior_weight: float
     beam: int
     wer: float
     cer: float
@@ -59,13 +64,15 @@ class Tuned:
         best: the trial with the lowest WER, then CER, then beam.
         trials: all of them, in order.
         greedy: (WER, CER) without language model.
-        beam_alone: (WER, CER) of beam search without language model.
+        beam_alone: (WER, CER) of beam search without language model and priors.
+        priors: mean probability of each token on the dev set.
     """
 
     best: Trial
     trials: list[Trial]
     greedy: tuple[float, float]
     beam_alone: tuple[float, float]
+    priors: tuple[float, ...] = ()
 
     @property
     def worthwhile(self) -> bool:
@@ -84,7 +91,8 @@ def tune(
     threads: int | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Tuned:
-    """Find weight and bonus: a grid of 6 x 5, then twice the eight neighbours of the best at half the step; then beam.
+    """Find weights and bonus: a grid of 6 x 5 without priors, 3 x 9 with them, twice the neighbours of the best at half
+    the step; then the beam.
 
     In a distributed run all processes must call this; each decodes a share of the dev set, and all find the same.
 
@@ -103,42 +111,49 @@ def tune(
         ConfigError: the language model does not fit the tokens.
     """
     references, rows = _log_probs(recogniser, manifest)
+    priors = _priors(rows, len(recogniser.tokenizer))
     tokenizer = recogniser.tokenizer
     options = BeamOptions(beam=beam or BEAMS[1])
     if lexicon is not None or tokenizer.units == "phones":
         prune, token_min = PRUNING["lexicon"]
         options = replace(options, prune=prune, token_min_log_prob=token_min)
 
-    def measured(search: BeamSearch) -> tuple[float, float]:
-        return _rates(references, _of_all(lambda: [text for batch in rows for text in _decoded(search, batch)]))
+    def measured(search: BeamSearch, prior: float = 0.0) -> tuple[float, float]:
+        def texts() -> list[str]:
+            return [text for log_probs, lengths in rows for text in _decoded(search, log_probs, lengths, priors, prior)]
 
-    def attempt(weight: float, bonus: float, width: int = options.beam) -> None:
-        if (weight, bonus, width) in trials:
+        return _rates(references, _of_all(texts))
+
+    def attempt(weight: float, bonus: float, prior: float, width: int = options.beam) -> None:
+        weight, bonus, prior = round(max(0.0, weight), 4), round(bonus, 4), round(max(0.0, prior), 4)
+        if (weight, bonus, prior, width) in trials:
             return
         chosen = replace(options, beam=width, lm_weight=weight, word_bonus=bonus)
-        rates = measured(BeamSearch(tokenizer, chosen, lm=lm, closed=closed, lexicon=lexicon, threads=threads))
-        trial = trials[weight, bonus, width] = Trial(weight, bonus, width, *rates)
+        search = BeamSearch(tokenizer, chosen, lm=lm, closed=closed, lexicon=lexicon, threads=threads)
+        trial = trials[weight, bonus, prior, width] = Trial(weight, bonus, prior, width, *measured(search, prior))
         if progress:
             progress(trial)
 
-    trials: dict[tuple[float, float, int], Trial] = {}
+    trials: dict[tuple[float, float, float, int], Trial] = {}
     for weight, bonus in product(WEIGHTS, BONUSES):
-        attempt(weight, bonus)
-    step_weight, step_bonus = WEIGHTS[1] - WEIGHTS[0], BONUSES[1] - BONUSES[0]
+        attempt(weight, bonus, 0.0)
+    steps = np.array([WEIGHTS[1] - WEIGHTS[0], BONUSES[1] - BONUSES[0], PRIORS[1] - PRIORS[0]])
+    start = _best(trials)
+    for prior, more, sign in product(PRIORS, (0, 1, 2), (-1, 0, 1)):
+        attempt(start.lm_weight + more * steps[0], start.word_bonus + sign * steps[1], prior)
     for _ in range(ROUNDS):
-        step_weight, step_bonus = step_weight / 2, step_bonus / 2
-        centre = _best(trials)
-        for sign_weight, sign_bonus in product((-1, 0, 1), (-1, 0, 1)):
-            weight = round(max(0.0, centre.lm_weight + sign_weight * step_weight), 4)
-            bonus = round(centre.word_bonus + sign_bonus * step_bonus, 4)
-            attempt(weight, bonus)
+        steps = steps / 2
+        centre = np.array(_best(trials)[:3])
+        around = [(*signs, 0) for signs in product((-1, 0, 1), (-1, 0, 1))] + [(0, 0, -1), (0, 0, 1)]
+        for signs in around if centre[2] else around[:-2]:
+            attempt(*(centre + signs * steps).tolist())
     found = _best(trials)
     for width in BEAMS if beam is None else ():
-        attempt(found.lm_weight, found.word_bonus, width)
+        attempt(*found[:3], width)
     best = _best(trials)
     plain = _rates(references, _of_all(lambda: [h.text for p, n in rows for h in greedy(p, n, tokenizer)]))
     alone = measured(BeamSearch(tokenizer, replace(options, beam=best.beam), threads=threads))
-    return Tuned(best, list(trials.values()), plain, alone)
+    return Tuned(best, list(trials.values()), plain, alone, tuple(priors.tolist()))
 
 
 def write_tuned(
@@ -155,11 +170,13 @@ def write_tuned(
         lm=LM_FILE,
         lm_weight=tuned.best.lm_weight,
         word_bonus=tuned.best.word_bonus,
+        prior_weight=tuned.best.prior_weight,
         closed=closed,
         lexicon=LEXICON_FILE if lexicon is not None else None,
         batch_seconds=recogniser.config.decoding.batch_seconds,
     )
     lm.save(folder / LM_FILE)
+    save_priors(folder, recogniser.tokenizer.tokens, tuned.priors)
     try:
         if lexicon is not None:
             with replacing(folder / LEXICON_FILE) as partial:
@@ -169,8 +186,8 @@ def write_tuned(
         raise OutputError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from None
 
 
-def _best(trials: dict[tuple[float, float, int], Trial]) -> Trial:
-    return min(trials.values(), key=lambda trial: (trial.wer, trial.cer, trial.beam))
+def _best(trials: dict[tuple[float, float, float, int], Trial]) -> Trial:
+    return min(trials.values(), key=lambda trial: (trial.wer, trial.cer, trial.prior_weight, trial.beam))
 
 
 def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str], list[tuple[Tensor, Tensor]]]:
@@ -200,8 +217,18 @@ def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str],
     return references, rows
 
 
-def _decoded(search: BeamSearch, batch: tuple[Tensor, Tensor]) -> list[str]:
-    log_probs, lengths = batch
+def _priors(rows: Sequence[tuple[Tensor, Tensor]], tokens: int) -> np.ndarray:
+    """Mean probability of each token `[tokens]` over the frames of all processes."""
+    sums = gather(lambda: sum((summed(*row) for row in rows), start=np.zeros(tokens)).tolist())
+    total = np.sum(sums, axis=0)
+    return np.asarray(total / total.sum())
+
+
+def _decoded(
+    search: BeamSearch, log_probs: Tensor, lengths: Tensor, priors: np.ndarray, prior_weight: float
+) -> list[str]:
+    if prior_weight:
+        log_probs = divided(log_probs, priors, prior_weight)
     return [hypotheses[0].text for hypotheses in search.decode(log_probs.numpy(), lengths.numpy())]
 
 

@@ -15,7 +15,7 @@ from asr.model.checkpoint import load_folder, load_tensors, save_tensors
 from asr.model.folders import CARD, CONFIG, TOKENS, WEIGHTS, find_model
 from asr.text import COMPANIONS
 
-EXTRAS = (CARD, "confidence.json")
+EXTRAS = (CARD, "confidence.json", "priors.json")
 """Files that are taken along where they are there."""
 DECODING_FILES = ("lm", "hotwords", "grammar", "lexicon", "rescore")
 """Settings of the section `decoding` that name a file, or a folder."""

@@ -92,7 +92,7 @@ def main(
     best = tuned.best
     extra = {
         "decoders": {name: score.to_dict() for name, score in scores.items()},
-        "tuned": {"lm_weight": best.lm_weight, "word_bonus": best.word_bonus, "dev_wer": best.wer},
+        "tuned": best._asdict(),
         "lm": {"ngrams": list(lm.ngrams), "text": list(map(str, texts))},
     }
     results = recipe.results(scores[f"beam 64, {order}-gram"], training, settings, **extra)
@@ -132,7 +132,8 @@ Read English: {kind}, CTC over phones, a word n-gram.
 | training | {trained}, commit `{results["commit"]}` |
 | epoch | {training.best_epoch}, chosen by {DEV_UTTERANCES} utterances of {dev} |
 | language model | {lm} n-grams |
-| its weight and the word bonus | {tuned["lm_weight"]:g} and {tuned["word_bonus"]:g}, fitted to those utterances |
+| fitted to those utterances | its weight {tuned["lm_weight"]:g}, word bonus {tuned["word_bonus"]:g}, \
+weight of the priors {tuned["prior_weight"]:g} |
 
 | word error rate | | 95 % interval |
 |---|---|---|

@@ -38,7 +38,7 @@ from recipes.english_small.spelling import normalise, paragraphs_of
 CLIENTS = {
     "pypi": ["pip", "download", "--quiet", "--no-deps", "--dest", "."],
     "npm": ["npm", "pack", "--silent"],
-    "debian": ["apt-get", "download", "-qq"],
+    "debian": ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root"],
 }
 
 

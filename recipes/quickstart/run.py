@@ -18,6 +18,7 @@ from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.data.manifest import read_manifest
 from asr.evaluation.pictures import training_curve, utterance_picture
 from asr.evaluation.sharing import is_main, once
+from asr.model.folders import DEFAULT, bundled_models
 from recipes.quickstart.speech import synthesise
 
 
@@ -56,6 +57,9 @@ def main(
     title = f"Held-out sentences in held-out voices, {training.train_seconds:.0f} s of training"
     console.print(recipe.score_table(title, scores))
     console.print(f"{utterance.audio}\n  said:  {utterance.text}\n  heard: {transcript.text}")
+    if DEFAULT in bundled_models():
+        english = asr.load_model(DEFAULT, device=device).transcribe(utterance.audio)
+        console.print(f"  heard by {DEFAULT}, which knows read English and not these voices: {english.text}")
     console.print(f"model, results.json, curve.png, utterance.png: {output}")
     console.print(f"try: asr transcribe {utterance.audio} --model {output}")
 

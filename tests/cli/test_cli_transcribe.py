@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -301,3 +302,26 @@ def test_full_names_keep_two_kinds_of_one_recording_apart(transcribe: Transcribe
     shutil.copy("calls/e.wav", "calls/a.flac")
     assert transcribe("calls", "-o", "out", "--full-names").status == 0
     assert list(files()) == ["a.flac.txt", "a.wav.txt", "b/a.wav.txt", "b/c/d.wav.txt", "e.wav.txt"]
+
+
+def test_whoever_waits_for_the_compiler_is_told(
+    transcribe: Transcribe, utterances: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asr.cli import transcribe as module
+    from asr.decoding.decoder import Decoder
+
+    def slow(self: Decoder, *arguments: object) -> object:
+        time.sleep(0.2 if calls == [] else 0)
+        calls.append(self)
+        return decode(self, *arguments)  # type: ignore[arg-type]
+
+    calls: list[Decoder] = []
+    decode = Decoder.__call__
+    monkeypatch.setattr(Decoder, "__call__", slow)
+    monkeypatch.setattr(module, "COMPILING_SECONDS", 0.05)
+    told = transcribe(utterances[0].audio, "--beam", 4)
+    assert told.err == module.COMPILING + "\n"
+    quick = transcribe(utterances[0].audio, "--beam", 4)
+    assert (quick.err, quick.out) == ("", told.out)
+    calls.clear()
+    assert transcribe(utterances[0].audio).err == ""  # greedy decoding compiles nothing

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 from asr.config import load_config
 from asr.data.manifest import read_manifest, write_manifest
 from asr.decoding.recogniser import Recogniser
-from asr.errors import ManifestError
+from asr.errors import CheckpointError, ManifestError
 from asr.evaluation import evaluate
 from asr.evaluation.tuning import LM_FILE, Trial, Tuned, tune, write_tuned
 from asr.lm.ngram import NgramModel
@@ -34,10 +35,13 @@ def tuned(trained: Trained, lm: NgramModel) -> Tuned:
 def test_the_best_trial_is_the_one_with_the_lowest_error_rates(tuned: Tuned) -> None:
     assert tuned.best in tuned.trials
     assert (tuned.best.wer, tuned.best.cer) == min((trial.wer, trial.cer) for trial in tuned.trials)
-    settings = [(trial.lm_weight, trial.word_bonus) for trial in tuned.trials]
+    settings = [trial[:3] for trial in tuned.trials]
     assert {trial.beam for trial in tuned.trials} == {8}
     assert len(set(settings)) == len(settings) >= 30
-    assert min(weight for weight, _ in settings) >= 0
+    assert min(min(weight, prior) for weight, _, prior in settings) >= 0
+    assert {0, 0.25, 0.5, 0.75} <= {prior for _, _, prior in settings}
+    assert len(tuned.priors) == len(set(tuned.priors)) > 3
+    assert sum(tuned.priors) == pytest.approx(1)
 
 
 def test_error_rates_are_those_of_evaluation(tuned: Tuned, trained: Trained, lm: NgramModel, tmp_path: Path) -> None:
@@ -59,8 +63,21 @@ def test_error_rates_are_those_of_evaluation(tuned: Tuned, trained: Trained, lm:
     assert load_config(folder / "config.yaml").model_copy(update={"decoding": before.decoding}) == before
 
 
+def test_priors_are_written_and_used(trained: Trained, lm: NgramModel, tuned: Tuned, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(trained.folder, folder)
+    trial = next(trial for trial in tuned.trials if trial.prior_weight == 0.75)
+    write_tuned(folder, Recogniser.load(folder, "cpu"), lm, replace(tuned, best=trial), closed=False)
+    found = evaluate(load_model(folder, device="cpu"), trained.dev)
+    assert (found.wer, found.score.cer) == pytest.approx((trial.wer, trial.cer))
+    (folder / "priors.json").unlink()
+    with pytest.raises(CheckpointError, match=r"priors\.json: not there, and decoding\.prior_weight needs it"):
+        load_model(folder, device="cpu")
+    assert load_model(folder, device="cpu", decoding={"prior_weight": 0.0}).decoding.prior_weight == 0
+
+
 def test_a_language_model_that_does_not_help_is_not_worthwhile() -> None:
-    trial = Trial(0.5, 0.0, 8, 0.1, 0.05)
+    trial = Trial(0.5, 0.0, 0.0, 8, 0.1, 0.05)
     assert not Tuned(trial, [trial], (0.1, 0.04), (0.1, 0.04)).worthwhile
     assert Tuned(trial, [trial], (0.11, 0.04), (0.1, 0.04)).worthwhile
 
@@ -73,8 +90,6 @@ def test_the_beam_is_found_too_and_the_narrowest_of_equals_wins(trained: Trained
 
 
 def test_a_dev_set_without_transcripts_is_an_error(trained: Trained, lm: NgramModel, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     write_manifest(tmp_path / "dev.jsonl", (replace(row, text=None) for row in read_manifest(trained.dev)))
     with pytest.raises(ManifestError, match="nothing to tune on"):
         tune(Recogniser.load(trained.folder, "cpu"), tmp_path / "dev.jsonl", lm, beam=4, threads=1)

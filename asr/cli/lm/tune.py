@@ -25,7 +25,7 @@ def command(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Find language model weight and word bonus on DEV, and write them and the model into the model folder.
+    """Find language model weight, word bonus and prior weight on DEV, and write them and the model into the folder.
 
     Log-probs are computed once. When no setting beats greedy decoding, nothing is written and the exit status is 1.
     """
@@ -50,7 +50,8 @@ def command(
         lexicon=spellings,
         threads=threads,
         progress=lambda trial: console.print(
-            f"weight {trial.lm_weight:<7g} bonus {trial.word_bonus:<7g} beam {trial.beam:<5}"
+            f"weight {trial.lm_weight:<7g} bonus {trial.word_bonus:<7g} prior {trial.prior_weight:<6g} "
+            f"beam {trial.beam:<5}"
             f"WER {trial.wer:7.2%} CER {trial.cer:7.2%}"
         ),
     )
@@ -62,6 +63,7 @@ def command(
             {
                 "lm_weight": best.lm_weight,
                 "word_bonus": best.word_bonus,
+                "prior_weight": best.prior_weight,
                 "beam": best.beam,
                 "dev_wer": best.wer,
                 "dev_cer": best.cer,
@@ -76,7 +78,8 @@ def command(
         typer.echo(f"beam {best.beam:<5}         dev WER {found.beam_alone[0]:7.2%}  CER {found.beam_alone[1]:7.2%}")
         typer.echo(
             f"beam {best.beam:<5} and lm  dev WER {best.wer:7.2%}  CER {best.cer:7.2%}  "
-            f"lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, of {len(found.trials)} tried"
+            f"lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, "
+            f"prior_weight {best.prior_weight:g}, of {len(found.trials)} tried"
         )
     if not found.worthwhile:
         typer.secho(f"no setting beats greedy decoding, so {model} stays as it is", fg="yellow", err=True)
