@@ -64,6 +64,17 @@ class Lexicon:
         return word_loop([tokens for _, tokens in self.spellings], tokenizer)
 
 
+class _TokenIds(dict[str, int]):
+    """Ids of tokens, and of phones with a stress digit that the model has without one."""
+
+    def __missing__(self, token: str) -> int:
+        plain = unstressed(token)
+        if plain not in self:
+            raise KeyError(token)
+        self[token] = self[plain]
+        return self[token]
+
+
 def _entries(path: Path) -> Iterator[tuple[str, str, list[str]]]:
     for number, line in read_lines(path):
         fields = lexicon_fields(line)
@@ -74,15 +85,16 @@ def _entries(path: Path) -> Iterator[tuple[str, str, list[str]]]:
 def _collect(entries: Iterable[tuple[str, str, list[str]]], tokenizer: Tokenizer, name: str) -> Lexicon:
     joined = tokenizer.joined  # looks at all tokens, and there may be a hundred thousand words
     marks = (BLANK,) if joined else (BLANK, SPACE)
-    known = {token: index for index, token in enumerate(tokenizer.tokens) if token not in marks}
+    known = _TokenIds((token, index) for index, token in enumerate(tokenizer.tokens) if token not in marks)
     ids: dict[str, int] = {}
     spellings: dict[tuple[int, tuple[int, ...]], None] = {}  # a set that keeps the order
     problems = []
     for place, word, spelling in entries:
         if spelling:
-            parts = [part if part in known else unstressed(part) for part in spelling]
-            missing = [part for part, plain in zip(spelling, parts, strict=True) if plain not in known]
-            ways = [] if missing else [tuple(known[part] for part in parts)]
+            try:
+                ways = [tuple(map(known.__getitem__, spelling))]
+            except KeyError:
+                ways, missing = [], [part for part in spelling if part not in known and unstressed(part) not in known]
         else:
             ways, missing = tokenizer.spellings(word), tokenizer.missing(word) or [" "]
         if ways and joined and spelling and not _begins_once(spelling):

@@ -20,7 +20,9 @@ Pronunciations = dict[str, list[tuple[str, ...]]]
 def lexicon_fields(line: str) -> list[str]:
     """Word and phones of a line; nothing for comments, which `;;;` begins, or ` #` behind an entry."""
     fields = [] if line.startswith(";;;") else line.split(" #")[0].split()
-    return [ALTERNATIVE.sub("", fields[0]), *fields[1:]] if fields else []
+    if fields and fields[0].endswith(")"):
+        fields[0] = ALTERNATIVE.sub("", fields[0])
+    return fields
 
 
 def read_pronunciations(path: str | Path, word_of: Callable[[str], str] = str, stress: bool = True) -> Pronunciations:
