@@ -8,6 +8,7 @@ python recipes/english_small/run.py --source data/corpora/LibriSpeech --text lib
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.data.selecting import Rules, filter_manifest, merge
 from asr.decoding.lexicon import Lexicon
-from asr.errors import ConfigError
+from asr.errors import ConfigError, ManifestError
 from asr.evaluation import Evaluation
 from asr.evaluation.calibration import fit_calibration
 from asr.evaluation.sharing import once
@@ -32,6 +33,9 @@ from asr.training import TrainingResult
 
 DEV_UTTERANCES = 150
 """Of the dev set: they choose the epoch, the weight of the language model and the calibration."""
+
+TUNED_BEAM = 64
+"""Prefixes while the weights are sought."""
 
 
 def main(
@@ -47,8 +51,9 @@ def main(
         typer.Option(help="Text for the language model, a sentence a line; repeatable. Else the training transcripts."),
     ] = None,
     order: Annotated[int, typer.Option(min=1, help="Length of its longest n-grams.")] = 3,
-    prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 1 2",
-    vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 50_000,
+    prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 1 4",
+    beam: Annotated[int, typer.Option(min=1, help="Prefixes that the packed model keeps.")] = 256,
+    vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 60_000,
     package: Annotated[Path | None, typer.Option(help="Folder to pack the model into; made anew.")] = None,
     seed: recipe.Seed = 0,
     device: Device = "auto",
@@ -81,21 +86,24 @@ def main(
     )
     console.print(f"tuning the weight of a {order}-gram of {lm.ngrams} n-grams on {DEV_UTTERANCES} utterances ...")
     model = asr.load_model(output, device=device, decoding={"method": "greedy", "lm": None, "lexicon": None})
-    tuned = tune(model, chosen, lm, beam=64, lexicon=Lexicon.load(lexicon, model.tokenizer), threads=threads)
-    once(lambda: write_tuned(output, model, lm, tuned, closed=False, lexicon=lexicon))
-    calibration = fit_calibration(asr.load_model(output, device=device, threads=threads), chosen)
-    once(lambda: calibration.save(output))
+    tuned = tune(model, chosen, lm, beam=TUNED_BEAM, lexicon=Lexicon.load(lexicon, model.tokenizer), threads=threads)
+    best = tuned.best._replace(beam=beam)
+    once(lambda: write_tuned(output, model, lm, replace(tuned, best=best), closed=False, lexicon=lexicon))
+    try:
+        calibration = fit_calibration(asr.load_model(output, device=device, threads=threads), chosen)
+        once(lambda: calibration.save(output))
+    except ManifestError as error:  # the model is as good without
+        console.print(f"confidences stay as they are: {error}")
     scores = {"greedy": greedy["greedy"]}
-    for beam in (64, 256):
-        decoder = asr.load_model(output, device=device, decoding={"beam": beam}, threads=threads)
-        scores[f"beam {beam}, {order}-gram"] = asr.evaluate(decoder, found[dev])
-    best = tuned.best
+    for width in sorted({TUNED_BEAM, beam}):
+        decoder = asr.load_model(output, device=device, decoding={"beam": width}, threads=threads)
+        scores[f"beam {width}, {order}-gram"] = asr.evaluate(decoder, found[dev])
     extra = {
         "decoders": {name: score.to_dict() for name, score in scores.items()},
         "tuned": best._asdict(),
         "lm": {"ngrams": list(lm.ngrams), "text": list(map(str, texts))},
     }
-    results = recipe.results(scores[f"beam 64, {order}-gram"], training, settings, **extra)
+    results = recipe.results(scores[f"beam {beam}, {order}-gram"], training, settings, **extra)
     recipe.write_results(output, results)
     once(lambda: write_text(output / CARD, card(parts, dev, training, scores, results)))
     console.print(recipe.score_table(f"en-small on {dev}, seed {seed}", scores))

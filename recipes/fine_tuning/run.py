@@ -64,11 +64,11 @@ def main(
             overrides += [f"training.epochs={epochs}", *([f"training.init={init}"] if kind == "fine-tuned" else [])]
             config = asr.load_config(Path(__file__).with_name(file), [*overrides, *(set_ or [])])
             folder = output / f"{kind}-{size:g}"
-            console.print(f"\n{kind}, {size:g} minutes, {epochs} epochs")
+            console.print(f"\n{kind}, {size:g} minutes, {config.training.epochs} epochs")
             training, found = recipe.train_and_evaluate(
                 config, folder, {"test": manifests["test"]}, device=device, overwrite=overwrite, console=console
             )
-            scores[f"{size:g} minutes, {kind}"] = found["test"]
+            scores[f"{size:g} min, {kind}"] = found["test"]
             recipe.write_results(folder, recipe.results(found["test"], training, config))
             row = {"minutes": size, "kind": kind, "wer": found["test"].wer, "interval": found["test"].wer_interval}
             rows.append(row | {"train_seconds": training.train_seconds, "dev_wer": training.best_wer})

