@@ -99,7 +99,8 @@ class Row:
             for name in ("none", "english"):
                 change = normaliser(name)
                 heard = [change(self.texts[index]) for index in range(len(audio.files))]
-                row[f"wer_{name}"] = score([change(text) for text in audio.references], heard).wer
+                found = score([change(text) for text in audio.references], heard)
+                row[f"wer_{name}"], row[f"wer_{name}_interval"] = found.wer, found.wer_interval
         return row
 
 
@@ -209,18 +210,26 @@ def show(audio: Audio, rows: list[dict[str, Any]]) -> None:
                 f"{row['one_thread_cpu']:.1f}",
                 f"{row['two_threads_wall']:.1f}",
                 f"{row['peak_mb']:.0f}",
-                *(f"{row[key]:.1%}" for key in ("wer_none", "wer_english") if key in row),
+                *(_rate(row, key) for key in ("wer_none", "wer_english") if key in row),
             ]
             for row in rows
         ],
     )
 
 
+def _rate(row: dict[str, Any], key: str) -> str:
+    low, high = row[f"{key}_interval"]
+    return f"{row[key]:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def main(
-    model: Annotated[Path, typer.Option(help="Model folder.")],
+    model: Annotated[Path, typer.Option(help="Model folder, or the name of one that comes with asr.")],
     manifest: Annotated[Path, typer.Option(help="Utterances that it is meant for.")],
     librispeech: Annotated[Path | None, typer.Option(help="Folder of LibriSpeech, for speed on longer audio.")] = None,
     peers: Annotated[Path | None, typer.Option(help="Python of the environment with the peers.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Peers whose names contain this alone; repeatable: PocketSphinx.")
+    ] = None,
     lm: Annotated[Path | None, typer.Option(help="Also decode with beam search and this language model.")] = None,
     lm_weight: Annotated[float, typer.Option(help="Its weight.")] = 0.5,
     word_bonus: Annotated[float, typer.Option(help="Added for each word.")] = 0.0,
@@ -232,12 +241,13 @@ def main(
 ) -> None:
     """Measure times real time, start-up, memory and word error rates."""
     here = Path(sys.executable)
-    ours = asr_system("asr, greedy", model)
-    mine = [(here, ours), (here, asr_system("asr, greedy, file by file", model, together=False))]
+    ours = asr_system("asr", model)
+    mine = [(here, ours), (here, asr_system("asr, file by file", model, together=False))]
     if lm is not None:
         decoding = {"beam": 64, "lm": str(lm.absolute()), "lm_weight": lm_weight, "word_bonus": word_bonus}
         mine.append((here, asr_system("asr, beam 64, language model", model, decoding)))
-    others = installed(peers, [*WHISPERS, POCKETSPHINX])
+    wanted = [one for one in (*WHISPERS, POCKETSPHINX) if not only or any(part in one.name for part in only)]
+    others = installed(peers, wanted)
     quick = [(python, system) for python, system in others if system.options.get("compute") != "float32"]
     batched = [whisper(name, "int8", 5, batch=8) for name in ("tiny.en", "base")] if quick else []
     rows: list[dict[str, Any]] = []
