@@ -34,7 +34,9 @@ DecodingThreads = Annotated[
     ),
 ]
 Beam = Annotated[int | None, typer.Option("--beam", min=1, help="Beam search that keeps so many prefixes.")]
-Lm = Annotated[Path | None, typer.Option("--lm", help="N-gram language model for beam search: .lm, .arpa or .arpa.gz.")]
+Lm = Annotated[
+    Path | None, typer.Option("--lm", help="N-gram language model for beam search: .lm, .lmz, .arpa or .arpa.gz.")
+]
 LmWeight = Annotated[float | None, typer.Option("--lm-weight", min=0, help="Factor of its log-probability.")]
 WordBonus = Annotated[float | None, typer.Option("--word-bonus", help="Added for each word, natural log.")]
 Hotwords = Annotated[

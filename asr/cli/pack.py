@@ -13,17 +13,15 @@ from asr.cli.common import Json, print_json
 def command(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")],
-    float32: Annotated[
-        bool, typer.Option("--float32", help="Keep the weights as they are; half precision takes half the room.")
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Keep weights and language model as they are, not in their small forms.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Copy a trained model with all that it decodes with, without checkpoints and logs."""
-    import torch
+    from asr.decoding.packing import pack
 
-    from asr.model.packing import pack
-
-    size = pack(model, output, precision=torch.float32 if float32 else torch.float16)
+    size = pack(model, output, exact=exact)
     if json:
         print_json({"model": str(output), "bytes": size})
     else:

@@ -255,7 +255,7 @@ class DecodingConfig(Section):
     beam: int = Field(64, ge=1, le=10_000)
     """Prefixes that beam search keeps after each frame."""
     lm: str | None = None
-    """N-gram language model (.lm, .arpa, .arpa.gz); a relative path is looked for in the model folder first."""
+    """N-gram language model (.lm, .lmz, .arpa, .arpa.gz); a relative path is looked for in the model folder first."""
     lm_weight: float = Field(0.5, ge=0)
     """Factor of the language model's log-probability. `asr lm tune` finds this and the next two on a dev set."""
     word_bonus: float = 0.0

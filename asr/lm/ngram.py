@@ -107,17 +107,22 @@ class NgramModel:
         return math.exp(-float(np.concatenate(scores).mean()))
 
     def save(self, path: str | Path) -> None:
-        """Write the model as ARPA (`.arpa`, `.arpa.gz`) or in the own form that opens at once (`.lm`).
+        """Write the model as ARPA (`.arpa`, `.arpa.gz`), or in a form that opens at once (`.lm`) or is small (`.lmz`).
 
         Raises:
             LanguageModelError: the name ends otherwise.
             OutputError: the file cannot be written.
         """
         path = Path(path)
-        if file_form(path) == "binary":
+        form = file_form(path)
+        if form == "binary":
             from asr.lm.binary import write_binary
 
             write_binary(self, path)
+        elif form == "compact":
+            from asr.lm.compact import write_compact
+
+            write_compact(self, path)
         else:
             from asr.lm.arpa import write_arpa
 
@@ -128,17 +133,22 @@ class NgramModel:
         """Read what `save`, KenLM or SRILM wrote; a `.lm` file is mapped into memory, not read.
 
         Args:
-            path: `.arpa`, `.arpa.gz` or `.lm`.
+            path: `.arpa`, `.arpa.gz`, `.lm` or `.lmz`.
             units: what an ARPA file predicts, for it does not say. None: words, unless `▁` is in it.
 
         Raises:
             LanguageModelError: the file is missing or broken, naming the line, or predicts other units.
         """
         path = Path(path)
-        if file_form(path) == "binary":
+        form = file_form(path)
+        if form == "binary":
             from asr.lm.binary import read_binary
 
             model = read_binary(path)
+        elif form == "compact":
+            from asr.lm.compact import read_compact
+
+            model = read_compact(path)
         else:
             from asr.lm.arpa import read_arpa
 
@@ -148,7 +158,7 @@ class NgramModel:
         return model
 
 
-def file_form(path: Path) -> Literal["arpa", "binary"]:
+def file_form(path: Path) -> Literal["arpa", "binary", "compact"]:
     """The form that the name of a model's file stands for.
 
     Raises:
@@ -157,9 +167,11 @@ def file_form(path: Path) -> Literal["arpa", "binary"]:
     name = path.name.lower()
     if name.endswith(".lm"):
         return "binary"
+    if name.endswith(".lmz"):
+        return "compact"
     if name.endswith((".arpa", ".arpa.gz")):
         return "arpa"
-    raise LanguageModelError(f"{path}: an n-gram model's name ends in .arpa, .arpa.gz or .lm")
+    raise LanguageModelError(f"{path}: an n-gram model's name ends in .arpa, .arpa.gz, .lm or .lmz")
 
 
 def _automaton(words: int, levels: Sequence[Level]) -> tuple[Automaton, np.ndarray]:

@@ -19,6 +19,7 @@ from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.data.selecting import Rules, filter_manifest, merge
 from asr.decoding.lexicon import Lexicon
+from asr.decoding.packing import pack
 from asr.errors import ConfigError, ManifestError
 from asr.evaluation import Evaluation
 from asr.evaluation.calibration import fit_calibration
@@ -28,7 +29,6 @@ from asr.files import write_text
 from asr.lm.lexicon import pronounce_texts
 from asr.lm.training import train_ngram
 from asr.model.folders import CARD
-from asr.model.packing import pack
 from asr.training import TrainingResult
 
 DEV_UTTERANCES = 150
@@ -51,7 +51,7 @@ def main(
         typer.Option(help="Text for the language model, a sentence a line; repeatable. Else the training transcripts."),
     ] = None,
     order: Annotated[int, typer.Option(min=1, help="Length of its longest n-grams.")] = 3,
-    prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 1 4",
+    prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 0 1",
     beam: Annotated[int, typer.Option(min=1, help="Prefixes that the packed model keeps.")] = 256,
     vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 60_000,
     package: Annotated[Path | None, typer.Option(help="Folder to pack the model into; made anew.")] = None,
@@ -69,9 +69,9 @@ def main(
     console = recipe.console()
     parts = [part.strip() for part in subsets.split(",")]
     found = recipe.prepare("librispeech", source=source, output=data, parts=[*parts, dev])
-    train, chosen = data / "train" / "cuts.jsonl", data / "dev" / "cuts.jsonl"
-    once(lambda: merge([found[part] for part in parts], train.parent, overwrite=True))
-    once(lambda: filter_manifest(found[dev], chosen.parent, Rules(), sample=DEV_UTTERANCES, overwrite=True))
+    train, chosen = data / "train", data / "dev"
+    once(lambda: merge([found[part] for part in parts], train, overwrite=True))
+    once(lambda: filter_manifest(found[dev], chosen, Rules(), sample=DEV_UTTERANCES, overwrite=True))
 
     texts: list[str | Path] = [*(text or [train])]
     lm = train_ngram(texts, order, prune=[int(least) for least in prune.split()], limit_vocabulary=vocabulary).model

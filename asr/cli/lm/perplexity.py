@@ -13,7 +13,7 @@ from asr.errors import ConfigError
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="The language model: .arpa, .arpa.gz, .lm, or an LSTM folder.")],
+    model: Annotated[Path, typer.Argument(help="The language model: .arpa, .arpa.gz, .lm, .lmz, or an LSTM folder.")],
     texts: Annotated[
         list[Path], typer.Argument(help="Files with one sentence a line, or manifests, whose transcripts are taken.")
     ],

@@ -64,7 +64,11 @@ def command(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The model: .arpa, .arpa.gz, or .lm, which opens at once; lstm: a folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The model: .lm, which opens at once, .lmz, which is small, .arpa or .arpa.gz; lstm: a folder.",
+        ),
     ],
     kind: Annotated[Kind, typer.Option(help="An n-gram model, or an LSTM network to rescore with and to generate.")] = (
         Kind.ngram

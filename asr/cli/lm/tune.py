@@ -14,7 +14,7 @@ from asr.model.folders import find_model, own_model
 def command(
     dev: Annotated[Path, typer.Argument(help="Manifest of the dev set; never the test set.")],
     model: Annotated[Path, typer.Option(help="Model folder, which then decodes with what is found.")],
-    lm: Annotated[Path, typer.Option(help="N-gram language model: .lm, .arpa or .arpa.gz.")],
+    lm: Annotated[Path, typer.Option(help="N-gram language model: .lm, .lmz, .arpa or .arpa.gz.")],
     beam: Annotated[
         int | None, typer.Option(min=1, help="Prefixes that beam search keeps; found too when not given.")
     ] = None,

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from asr.config import load_config
+from asr.decoding.packing import pack
 from asr.errors import CheckpointError, ConfigError, OutputError
 from asr.lm.training import train_ngram
 from asr.model.checkpoint import load_folder, load_tensors, save_tensors
-from asr.model.packing import pack
 from asr.transcription import load_model
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def configured(trained: Trained, tmp_path: Path) -> Path:
 def test_what_decoding_needs_comes_along(configured: Path, tmp_path: Path) -> None:
     size = pack(configured, tmp_path / "packed")
     names = {path.name for path in (tmp_path / "packed").iterdir()}
-    assert names == {"config.yaml", "tokens.txt", "model.safetensors", "README.md", "words.lm", "names.txt"}
+    assert names == {"config.yaml", "tokens.txt", "model.safetensors", "README.md", "words.lmz", "names.txt"}
     assert size == sum(path.stat().st_size for path in (tmp_path / "packed").iterdir())
     decoding = load_config(tmp_path / "packed" / "config.yaml").decoding
-    assert (decoding.lm, decoding.hotwords) == ("words.lm", "names.txt")
+    assert (decoding.lm, decoding.hotwords) == ("words.lmz", "names.txt")
     (tmp_path / "names.txt").unlink()
     shutil.move(tmp_path / "packed", tmp_path / "elsewhere")
     assert load_model(tmp_path / "elsewhere", device="cpu").decoding.method == "beam"
@@ -65,9 +65,10 @@ def test_half_precision_takes_half_the_room_and_changes_next_to_nothing(trained:
     assert texts[0] == texts[1]
 
 
-def test_float32_keeps_every_bit(trained: Trained, tmp_path: Path) -> None:
-    pack(trained.folder, tmp_path / "packed", precision=torch.float32)
-    (kept, _), (before, _) = (load_tensors(f / "model.safetensors") for f in (tmp_path / "packed", trained.folder))
+def test_exact_keeps_every_bit(configured: Path, tmp_path: Path) -> None:
+    pack(configured, tmp_path / "packed", exact=True)
+    assert (tmp_path / "packed/words.lm").read_bytes() == (configured / "words.lm").read_bytes()
+    (kept, _), (before, _) = (load_tensors(f / "model.safetensors") for f in (tmp_path / "packed", configured))
     assert kept.keys() == before.keys()
     assert all(np.array_equal(kept[name], before[name]) for name in kept)
 
@@ -78,7 +79,7 @@ def test_a_weight_that_half_precision_cannot_hold_is_an_error(trained: Trained, 
     tensors, _ = load_tensors(folder / "model.safetensors")
     tensors["classifier.head.bias"][1] = 1e6
     save_tensors(folder / "model.safetensors", tensors)
-    with pytest.raises(CheckpointError, match=r"classifier\.head\.bias is too large for torch\.float16"):
+    with pytest.raises(CheckpointError, match=r"classifier\.head\.bias is too large for half precision"):
         pack(folder, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 

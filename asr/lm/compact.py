@@ -1,0 +1,186 @@
+"""N-gram models in a form that is small rather than quick to open: a tenth of the room of the own binary form.
+
+Probabilities and back-off weights of each order above the first are rounded to 255 values, the means of as many equally
+large parts of them (Federico and Bertoldi 2006, binning); labels are written as differences; zlib does the rest. A file
+is the line `MAGIC`, a line of JSON (version, units, n-grams of each order), and the packed arrays. The automaton is
+linked anew when a file is read.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from asr.errors import LanguageModelError, OutputError
+from asr.files import replacing
+from asr.lm.ngram import Level, NgramModel
+from asr.lm.units import SPECIAL, check_units
+
+MAGIC = b"asr compact n-gram model\n"
+VERSION = 1
+LONGEST_HEADER = 1 << 12
+VALUES = 255
+"""Of each array; the code 0 stands for 0 itself, which is the back-off weight of an n-gram that is no history."""
+
+
+class Rounded(NamedTuple):
+    """Numbers as codes, uint8, and what each code stands for, float32 `[1 + VALUES]`; `[0]` is 0."""
+
+    codes: np.ndarray
+    values: np.ndarray
+
+
+def rounded(numbers: np.ndarray) -> Rounded:
+    """Each number but 0 as the mean of its part of all others; those equal stay together."""
+    other = np.sort(numbers[numbers != 0])
+    bounds = np.unique(other[(np.arange(1, VALUES) * len(other)) // VALUES]) if len(other) else other
+    codes = np.where(numbers == 0, 0, 1 + np.searchsorted(bounds, numbers, side="right")).astype(np.uint8)
+    sums, counts = np.bincount(codes, numbers, 1 + VALUES), np.bincount(codes, minlength=1 + VALUES)
+    return Rounded(codes, (sums / np.maximum(counts, 1)).astype(np.float32))
+
+
+def write_compact(model: NgramModel, path: str | Path) -> None:
+    """Write a model for `read_compact`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    words = "\n".join(model.words).encode()
+    header = {"version": VERSION, "units": model.units, "ngrams": model.ngrams, "words": len(words)}
+    packer = zlib.compressobj(9)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, open(partial, "wb") as out:
+            out.write(MAGIC + json.dumps(header).encode() + b"\n")
+            for part in (words, *_parts(model)):
+                out.write(packer.compress(part))
+            out.write(packer.flush())
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); make room, or choose another place"
+        ) from None
+
+
+def _parts(model: NgramModel) -> Iterator[bytes]:
+    """What is packed, behind the words."""
+    first, *others = levels(model)
+    yield first.log_prob.astype("<f4").tobytes()
+    yield first.back_off.astype("<f4").tobytes()
+    below = len(first.keys)
+    for level in others:
+        history, label = np.divmod(level.keys, len(model.words))
+        steps = np.diff(label, prepend=0)
+        steps[_firsts(history)] = label[_firsts(history)]
+        for numbers in (np.bincount(history, minlength=below), steps):
+            yield numbers.astype("<u4").view(np.uint8).reshape(-1, 4).T.tobytes()  # bytes of one place together
+        for numbers in (level.log_prob, level.back_off):
+            codes, values = rounded(numbers)
+            yield values.astype("<f4").tobytes() + codes.tobytes()
+        below = len(level.keys)
+
+
+def _firsts(history: np.ndarray) -> np.ndarray:
+    """Places of the first n-gram of each history."""
+    return np.flatnonzero(np.diff(history, prepend=-1))
+
+
+def levels(model: NgramModel) -> list[Level]:
+    """The n-grams of each order, from which `NgramModel.from_levels` makes the model."""
+    automaton, words = model.automaton, len(model.words)
+    found: list[Level] = []
+    places = np.zeros(1, np.int64)  # in the level below, of the n-gram that each state is
+    for first, last in zip(model.depth_begin[:-1], model.depth_begin[1:], strict=True):
+        begins = automaton.arc_begin[first : last + 1]
+        arcs = slice(begins[0], begins[-1])
+        history = np.repeat(places, np.diff(begins))
+        after = automaton.arc_next[arcs]
+        own = after >= last  # an n-gram that is no state leads to one with fewer words
+        back_off = np.zeros(len(after))
+        back_off[own] = automaton.back_off_weight[after[own]]
+        found.append(
+            Level(history * words + automaton.arc_label[arcs], automaton.arc_weight[arcs].astype(float), back_off)
+        )
+        places = np.flatnonzero(own)
+    return found
+
+
+def read_compact(path: str | Path) -> NgramModel:
+    """Read a model that `write_compact` wrote.
+
+    Raises:
+        LanguageModelError: the file is missing, cut, damaged, of another version, or no such file.
+    """
+    path = Path(path)
+    damaged = f"{path}: the file is cut or damaged; copy it anew"
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise LanguageModelError(f"{path}: no compact n-gram model of `asr lm train`")
+            header = json.loads(file.readline(LONGEST_HEADER))
+            if header["version"] > VERSION:
+                raise LanguageModelError(
+                    f"{path}: written in version {header['version']} of the form, and this asr reads version "
+                    f"{VERSION}; update asr"
+                )
+            unpacker = zlib.decompressobj()
+            data = memoryview(unpacker.decompress(file.read()) + unpacker.flush())
+        ngrams, size = list(map(int, header["ngrams"])), int(header["words"])
+        if not unpacker.eof or len(data) != _length(ngrams, size):
+            raise LanguageModelError(damaged)
+        words = bytes(data[:size]).decode().split("\n")
+        units = check_units(header["units"])
+        if tuple(words[:3]) != SPECIAL or len(words) != ngrams[0]:
+            raise LanguageModelError(damaged)
+        return NgramModel.from_levels(words, _levels(data[size:], ngrams), units)
+    except OSError as error:
+        raise LanguageModelError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    except (ValueError, KeyError, TypeError, IndexError, zlib.error):
+        raise LanguageModelError(damaged) from None
+
+
+def _length(ngrams: Sequence[int], words: int) -> int:
+    """Bytes of what is packed."""
+    total = words + 8 * ngrams[0]
+    for below, count in pairwise(ngrams):
+        total += 4 * (below + count) + 2 * (4 * (1 + VALUES) + count)
+    return total
+
+
+def _levels(data: memoryview, ngrams: Sequence[int]) -> list[Level]:
+    """The n-grams of each order; `ValueError` where the numbers contradict each other."""
+    place = 0
+
+    def take(count: int, dtype: str) -> np.ndarray:
+        nonlocal place
+        taken = np.frombuffer(data, dtype, count, place)
+        place += taken.nbytes
+        return taken
+
+    def integers(count: int) -> np.ndarray:
+        return np.ascontiguousarray(take(4 * count, "|u1").reshape(4, -1).T).view("<u4")[:, 0].astype(np.int64)
+
+    def numbers(count: int) -> np.ndarray:
+        values = take(1 + VALUES, "<f4")
+        return values[take(count, "|u1")]
+
+    words = ngrams[0]
+    found = [Level(np.arange(words, dtype=np.int64), take(words, "<f4"), take(words, "<f4"))]
+    for below, count in pairwise(ngrams):
+        followers, steps = integers(below), integers(count)
+        if followers.sum() != count:
+            raise ValueError("as many n-grams as their histories have followers")
+        history = np.repeat(np.arange(below), followers)
+        label = np.cumsum(steps)
+        firsts = _firsts(history)
+        label -= np.repeat(label[firsts] - steps[firsts], followers[followers > 0])
+        if count and not 0 <= label.min() <= label.max() < words:
+            raise ValueError("labels are words")
+        found.append(Level(history * words + label, numbers(count), numbers(count)))
+    return found
