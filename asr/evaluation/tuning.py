@@ -173,6 +173,7 @@ def write_tuned(
         prior_weight=tuned.best.prior_weight,
         closed=closed,
         lexicon=LEXICON_FILE if lexicon is not None else None,
+        window_seconds=recogniser.config.decoding.window_seconds,
         batch_seconds=recogniser.config.decoding.batch_seconds,
     )
     lm.save(folder / LM_FILE)

@@ -81,11 +81,10 @@ def main(
 
     overrides = [f"data.train={train}", f"data.dev={chosen}", f"text.lexicon={lexicon}", f"training.seed={seed}"]
     settings = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
-    training, greedy = recipe.train_and_evaluate(
-        settings, output, {"greedy": found[dev]}, device=device, overwrite=overwrite, console=console
-    )
-    console.print(f"tuning the weight of a {order}-gram of {lm.ngrams} n-grams on {DEV_UTTERANCES} utterances ...")
+    training, _ = recipe.train_and_evaluate(settings, output, {}, device=device, overwrite=overwrite, console=console)
     model = asr.load_model(output, device=device, decoding={"method": "greedy", "lm": None, "lexicon": None})
+    scores = {"greedy": asr.evaluate(model, found[dev])}
+    console.print(f"tuning the weight of a {order}-gram of {lm.ngrams} n-grams on {DEV_UTTERANCES} utterances ...")
     tuned = tune(model, chosen, lm, beam=TUNED_BEAM, lexicon=Lexicon.load(lexicon, model.tokenizer), threads=threads)
     best = tuned.best._replace(beam=beam)
     once(lambda: write_tuned(output, model, lm, replace(tuned, best=best), closed=False, lexicon=lexicon))
@@ -94,7 +93,6 @@ def main(
         once(lambda: calibration.save(output))
     except ManifestError as error:  # the model is as good without
         console.print(f"confidences stay as they are: {error}")
-    scores = {"greedy": greedy["greedy"]}
     for width in sorted({TUNED_BEAM, beam}):
         decoder = asr.load_model(output, device=device, decoding={"beam": width}, threads=threads)
         scores[f"beam {width}, {order}-gram"] = asr.evaluate(decoder, found[dev])

@@ -53,6 +53,9 @@ def test_error_rates_are_those_of_evaluation(tuned: Tuned, trained: Trained, lm:
     model = load_model(folder, device="cpu")
     assert (model.decoding.method, model.decoding.lm) == ("beam", LM_FILE)
     assert (model.decoding.lm_weight, model.decoding.word_bonus) == (tuned.best.lm_weight, tuned.best.word_bonus)
+    assert (
+        model.decoding.window_seconds == load_config(trained.folder / "config.yaml").decoding.window_seconds is not None
+    )
     found = evaluate(model, trained.dev)
     assert (found.wer, found.score.cer) == pytest.approx((tuned.best.wer, tuned.best.cer))
     texts = {row.id: row.text or "" for row in read_manifest(trained.dev)}
