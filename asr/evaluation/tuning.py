@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
@@ -111,7 +112,7 @@ def tune(
         ConfigError: the language model does not fit the tokens.
     """
     references, rows = _log_probs(recogniser, manifest)
-    priors = _priors(rows, len(recogniser.tokenizer))
+    priors = _priors(rows)
     tokenizer = recogniser.tokenizer
     options = BeamOptions(beam=beam or BEAMS[1])
     if lexicon is not None or tokenizer.units == "phones":
@@ -218,10 +219,10 @@ def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str],
     return references, rows
 
 
-def _priors(rows: Sequence[tuple[Tensor, Tensor]], tokens: int) -> np.ndarray:
-    """Mean probability of each token `[tokens]` over the frames of all processes."""
-    sums = gather(lambda: sum((summed(*row) for row in rows), start=np.zeros(tokens)).tolist())
-    total = np.sum(sums, axis=0)
+def _priors(rows: Sequence[tuple[Tensor, Tensor]]) -> np.ndarray:
+    """Mean probability of each token `[tokens]` over the frames of all processes, the same to the bit however many."""
+    batches = [batch for mine in gather(lambda: [summed(*row).tolist() for row in rows]) for batch in mine]
+    total = np.array([math.fsum(column) for column in zip(*batches, strict=True)])
     return np.asarray(total / total.sum())
 
 

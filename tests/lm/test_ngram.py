@@ -131,9 +131,9 @@ def test_units_other_than_asked_are_refused(model: NgramModel, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["model.bin", "model", "model.arpa.bz2"])
 def test_other_names_are_refused(model: NgramModel, tmp_path: Path, name: str) -> None:
-    with pytest.raises(LanguageModelError, match=r"ends in \.arpa, \.arpa\.gz or \.lm"):
+    with pytest.raises(LanguageModelError, match=r"ends in \.arpa, \.arpa\.gz, \.lm or \.lmz"):
         model.save(tmp_path / name)
-    with pytest.raises(LanguageModelError, match=r"ends in \.arpa, \.arpa\.gz or \.lm"):
+    with pytest.raises(LanguageModelError, match=r"ends in \.arpa, \.arpa\.gz, \.lm or \.lmz"):
         NgramModel.load(tmp_path / name)
 
 
