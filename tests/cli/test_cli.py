@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Command = Callable[..., Ran]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("prepare", "data", "train", "transcribe", "evaluate", "diagnose", "score", "info")
+COMMANDS = ("prepare", "data", "train", "transcribe", "evaluate", "diagnose", "score", "info", "models", "pack")
 DATA = ("doctor", "export", "filter", "import", "listen", "merge", "shard", "split", "stats")
 HELP = [[command, "-h"] for command in COMMANDS] + [["data", command, "-h"] for command in DATA]
 HELP.append(["diagnose", "gradients", "-h"])
@@ -77,7 +77,7 @@ def test_help_exits_0(asr_command: Command, arguments: list[str]) -> None:
     [
         ["transcribble", "a.wav"],
         ["info"],
-        ["transcribe", "a.wav"],
+        ["transcribe"],
         ["transcribe", "a.wav", "--model", "m", "--format", "docx"],
         ["score", "a", "b", "--format", "docx"],
         ["train", "a.yaml", "--output", "m", "--threads", "0"],
