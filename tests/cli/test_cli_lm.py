@@ -90,11 +90,11 @@ def test_tokens_and_characters(asr_command: Command, text: Path, tmp_path: Path)
 
 def test_mistakes_exit_with_a_message(asr_command: Command, text: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        (["train", text, "-o", tmp_path / "lm.bin"], "ends in .arpa, .arpa.gz or .lm"),
+        (["train", text, "-o", tmp_path / "lm.bin"], "ends in .arpa, .arpa.gz, .lm or .lmz"),
         (["train", tmp_path / "gone", "-o", tmp_path / "lm.arpa"], "gone: cannot be read"),
         (["train", "/dev/zero", "-o", tmp_path / "lm.arpa"], "/dev/zero: compressed, or a pipe"),
         (["perplexity", tmp_path / "lm.arpa", text], "lm.arpa: cannot be read"),
-        (["perplexity", text, text], "ends in .arpa, .arpa.gz or .lm"),
+        (["perplexity", text, text], "ends in .arpa, .arpa.gz, .lm or .lmz"),
     ):
         ran = asr_command("lm", *arguments)
         assert (ran.status, ran.out) == (1, "")
