@@ -5,6 +5,7 @@ python recipes/fine_tuning/run.py --source data/corpora/an4 --minutes 5,15,38 --
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,10 +20,16 @@ from asr.evaluation import Evaluation
 from asr.evaluation.sharing import is_main, once
 from asr.model.folders import DEFAULT
 
-STEPS = {"scratch": 1500, "fine-tuned": 500}
+STEPS = {"scratch": 900, "fine-tuned": 300}
 """Batches that a training takes, in as many epochs as that makes of its minutes: what is fine-tuned knows much already.
 """
 CONFIGS = {"scratch": "scratch.yaml", "fine-tuned": "tuned.yaml"}
+
+
+class Kind(StrEnum):
+    """Where a training starts."""
+
+    SCRATCH, TUNED = CONFIGS
 
 
 def main(
@@ -32,6 +39,9 @@ def main(
     minutes: Annotated[str, typer.Option(help="Sizes of the training set, with commas; the last takes all.")] = (
         "5,15,38"
     ),
+    kind: Annotated[
+        list[Kind] | None, typer.Option(help="Only this kind; what is trained already is only scored.")
+    ] = None,
     init: Annotated[str, typer.Option(help="Model to start from.")] = DEFAULT,
     seed: recipe.Seed = 0,
     device: Device = "auto",
@@ -57,20 +67,21 @@ def main(
                 )
             )
             train = part / "cuts.jsonl"
-        for kind, file in CONFIGS.items():
+        for name in kind or Kind:
+            file = CONFIGS[name]
             base = asr.load_config(Path(__file__).with_name(file))
-            epochs = max(1, round(STEPS[kind] * base.data.batch_seconds / (60 * size)))
+            epochs = max(1, round(STEPS[name] * base.data.batch_seconds / (60 * size)))
             overrides = [f"data.train={train}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
-            overrides += [f"training.epochs={epochs}", *([f"training.init={init}"] if kind == "fine-tuned" else [])]
+            overrides += [f"training.epochs={epochs}", *([f"training.init={init}"] if name is Kind.TUNED else [])]
             config = asr.load_config(Path(__file__).with_name(file), [*overrides, *(set_ or [])])
-            folder = output / f"{kind}-{size:g}"
-            console.print(f"\n{kind}, {size:g} minutes, {config.training.epochs} epochs")
+            folder = output / f"{name}-{size:g}"
+            console.print(f"\n{name}, {size:g} minutes, {config.training.epochs} epochs")
             training, found = recipe.train_and_evaluate(
                 config, folder, {"test": manifests["test"]}, device=device, overwrite=overwrite, console=console
             )
-            scores[f"{size:g} min, {kind}"] = found["test"]
+            scores[f"{size:g} min, {name}"] = found["test"]
             recipe.write_results(folder, recipe.results(found["test"], training, config))
-            row = {"minutes": size, "kind": kind, "wer": found["test"].wer, "interval": found["test"].wer_interval}
+            row = {"minutes": size, "kind": str(name), "wer": found["test"].wer, "interval": found["test"].wer_interval}
             rows.append(row | {"train_seconds": training.train_seconds, "dev_wer": training.best_wer})
     if is_main():
         recipe.write_results(output, {"rows": rows, "seed": seed, "init": init, "commit": recipe.commit()})
@@ -99,7 +110,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for kind in CONFIGS:
+    for kind in sorted({row["kind"] for row in rows}, reverse=True):
         mine = [row for row in rows if row["kind"] == kind]
         wer = [100 * row["wer"] for row in mine]
         spread = [[100 * abs(row["interval"][end] - row["wer"]) for row in mine] for end in (0, 1)]
