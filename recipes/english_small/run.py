@@ -28,6 +28,7 @@ from asr.evaluation.tuning import tune, write_tuned
 from asr.files import write_text
 from asr.lm.lexicon import pronounce_texts
 from asr.lm.training import train_ngram
+from asr.lm.units import SPECIAL
 from asr.model.folders import CARD
 from asr.training import TrainingResult
 
@@ -153,7 +154,7 @@ Copyright 1993-2015 Carnegie Mellon University), or guessed by letter-to-sound. 
 recipes/english_small says what is in them.
 
 **Weak at** conversation, accents other than American, noise, telephone lines, names, numbers and spelled letters. It
-writes the {ngrams[0]:,} words of its language model and no other, without punctuation and capitals. For a domain of
+writes the {ngrams[0] - len(SPECIAL):,} words of its language model and no other, without punctuation and capitals. For a domain of
 your own, fine-tune it: `asr train CONFIG --init en-small`.
 
 Made by `python recipes/english_small/run.py`; see recipes/english_small/README.md. The weights are licensed as the
