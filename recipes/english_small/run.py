@@ -154,8 +154,8 @@ Copyright 1993-2015 Carnegie Mellon University), or guessed by letter-to-sound. 
 recipes/english_small says what is in them.
 
 **Weak at** conversation, accents other than American, noise, telephone lines, names, numbers and spelled letters. It
-writes the {ngrams[0] - len(SPECIAL):,} words of its language model and no other, without punctuation and capitals. For a domain of
-your own, fine-tune it: `asr train CONFIG --init en-small`.
+writes the {ngrams[0] - len(SPECIAL):,} words of its language model and no other, without punctuation and capitals. For
+a domain of your own, fine-tune it: `asr train CONFIG --init en-small`.
 
 Made by `python recipes/english_small/run.py`; see recipes/english_small/README.md. The weights are licensed as the
 project is (Apache 2.0); keep the attribution of LibriSpeech.
