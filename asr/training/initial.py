@@ -32,11 +32,10 @@ def adopted(config: Config) -> tuple[Config, list[str]]:
     """
     if config.training.init is None:
         return config, []
-    folder = find_model(config.training.init)
     try:
-        theirs = load_config(folder / CONFIG).model_dump(mode="json")
+        theirs = load_config(find_model(config.training.init) / CONFIG).model_dump(mode="json")
     except AsrError as error:
-        raise CheckpointError(f"training.init: {folder} is no model folder ({error})") from None
+        raise CheckpointError(f"training.init: {error}") from None
     tree = config.model_dump(mode="json")
     theirs["model"] |= {key: tree["model"][key] for key in FREE}
     said = config.model_dump(mode="json", exclude_unset=True)

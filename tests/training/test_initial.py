@@ -197,7 +197,7 @@ def test_global_normalisation_is_the_models(small_config: Callable[..., Config],
 def test_what_cannot_be_started_from_is_named(
     tuning: Callable[..., Config], small_config: Callable[..., Config], tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"training\.init: .*nowhere is no model folder"):
+    with pytest.raises(CheckpointError, match=r"training\.init: .*nowhere: no such model folder"):
         train(tuning(init=str(tmp_path / "nowhere")), tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
     with pytest.raises(TrainingError, match=r"training\.frozen is 2 and the model has 1 layers"):
@@ -234,4 +234,4 @@ def test_the_command_line_has_it_as_an_option(
     assert (tuned.init, tuned.frozen) == (str(trained.folder), 0)
     ran = asr_command(*arguments, "--init", tmp_path / "nowhere", "--overwrite")
     assert ran.status == 1, ran.err
-    assert "nowhere is no model folder" in ran.err
+    assert "nowhere: no such model folder" in ran.err
