@@ -91,7 +91,9 @@ class Row:
             "system": self.system.name,
             "one_thread_cpu": sum(self.seconds) / sum(run.cpu for run in self.one),
             "turns": [seconds / run.cpu for seconds, run in zip(self.seconds, self.one, strict=True)],
-            "two_threads_wall": sum(self.seconds[: len(self.two)]) / sum(run.wall for run in self.two),
+            "two_threads_wall": sum(self.seconds[: len(self.two)]) / sum(run.wall for run in self.two)
+            if self.two
+            else None,
             "load_cpu_seconds": median(run.load_cpu for run in self.one),
             "peak_mb": max(run.peak_mb for run in self.one),
         }
@@ -152,8 +154,8 @@ def long_file(source: Path, minutes: float, folder: Path) -> Audio:
     return Audio(f"one file of {length / 60:.1f} minutes", [write(waveform, folder / "long.wav")], [length])
 
 
-def measure(systems: Installed, audio: Audio, warm: Path, turns: int) -> list[Row]:
-    """Every system on one set of audio, in turn."""
+def measure(systems: Installed, audio: Audio, warm: Path, turns: int, two: bool) -> list[Row]:
+    """Every system on one set of audio, in turn, on one thread and, if asked, on `two`."""
     rows = [Row(system) for _, system in systems]
     turns = min(turns, len(audio.files))  # a single file is decoded once by every system
     for turn in range(turns):
@@ -164,7 +166,7 @@ def measure(systems: Installed, audio: Audio, warm: Path, turns: int) -> list[Ro
             row.one.append(run(python, system, files, warm=[warm]))
             row.seconds.append(seconds)
             row.texts.update(zip(share, row.one[-1].texts, strict=True))
-            if turn == 0 or system.kind == "asr":
+            if two and (turn == 0 or system.kind == "asr"):
                 row.two.append(run(python, system, files, threads=2, warm=[warm]))
     return rows
 
@@ -208,7 +210,7 @@ def show(audio: Audio, rows: list[dict[str, Any]]) -> None:
             [
                 row["system"],
                 f"{row['one_thread_cpu']:.1f}",
-                f"{row['two_threads_wall']:.1f}",
+                "" if row["two_threads_wall"] is None else f"{row['two_threads_wall']:.1f}",
                 f"{row['peak_mb']:.0f}",
                 *(_rate(row, key) for key in ("wer_none", "wer_english") if key in row),
             ]
@@ -235,6 +237,7 @@ def main(
     word_bonus: Annotated[float, typer.Option(help="Added for each word.")] = 0.0,
     seconds: Annotated[float, typer.Option(help="Audio of each set.")] = 120.0,
     minutes: Annotated[float, typer.Option(help="Length of the long file.")] = 5.0,
+    two: Annotated[bool, typer.Option(help="Measure on two threads too.")] = True,
     turns: Annotated[int, typer.Option(help="In which programs take part of the files each.")] = 3,
     rounds: Annotated[int, typer.Option(help="Starts of each program; medians are shown.")] = 5,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")] = False,
@@ -260,7 +263,7 @@ def main(
             sets.append((sentences(librispeech, seconds, folder), [*mine[:2], *quick]))
             sets.append((long_file(librispeech, minutes, folder), [*mine[:1], *quick, *installed(peers, batched)]))
         for audio, systems in sets:
-            found = [row.to_dict(audio) for row in measure(systems, audio, first, turns)]
+            found = [row.to_dict(audio) for row in measure(systems, audio, first, turns, two)]
             rows += found
             show(audio, found)
         commands = {"asr transcribe": [str(here), "-m", "asr", "transcribe", str(first), "--model", str(model)]}
