@@ -6,6 +6,7 @@ python recipes/fine_tuning/run.py --source data/corpora/an4 --minutes 5,15,38 --
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,11 +62,8 @@ def main(
         train = manifests["train"]
         if size != sizes[-1]:
             part = data / f"train-{size:g}"
-            once(
-                lambda part=part, size=size: filter_manifest(  # type: ignore[misc]
-                    manifests["train"], part, Rules(), hours=size / 60, seed=seed, overwrite=True
-                )
-            )
+            options = (manifests["train"], part, Rules())
+            once(partial(filter_manifest, *options, hours=size / 60, seed=seed, overwrite=True))
             train = part / "cuts.jsonl"
         for name in kind or Kind:
             file = CONFIGS[name]
