@@ -233,7 +233,7 @@ class _Run:
             return
         with self.progress:
             transcriber = load()
-            if transcriber.decoding.method == "beam":
+            if transcriber.decoding.method == "beam" and transcriber.aligns:  # an attention head compiles nothing
                 self._compile(transcriber)
             self.progress.start(legend=self.in_colour)
             for result in transcriber.transcribe_many(chain([first], todo), progress=self.progress.heard):

@@ -1,4 +1,4 @@
-"""N-gram models in a form that is small rather than quick to open: a tenth of the room of the own binary form.
+"""N-gram models in a form that is small rather than quick to open: a fifth of the room of the own binary form.
 
 Probabilities and back-off weights of each order above the first are rounded to 255 values, the means of as many equally
 large parts of them (Federico and Bertoldi 2006, binning); labels are written as differences; zlib does the rest. A file

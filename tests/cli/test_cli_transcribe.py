@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from asr.config import Config
 from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.model.acoustic import AcousticModel
+from asr.model.checkpoint import create_folder, save_tensors
+from asr.text import Tokenizer
 from asr.transcription.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -325,3 +330,14 @@ def test_whoever_waits_for_the_compiler_is_told(
     assert (quick.err, quick.out) == ("", told.out)
     calls.clear()
     assert transcribe(utterances[0].audio).err == ""  # greedy decoding compiles nothing
+
+
+def test_a_model_with_an_attention_head_searches_with_a_beam(
+    asr_command: Callable[..., Ran], small_config: Callable[..., Config], utterances: list[Utterance], tmp_path: Path
+) -> None:
+    config, tokenizer = small_config(model={"head": "attention"}), Tokenizer.from_characters("abc")
+    torch.manual_seed(1)
+    create_folder(tmp_path / "model", config, tokenizer)
+    save_tensors(tmp_path / "model/model.safetensors", AcousticModel(config, len(tokenizer)).state_dict())
+    ran = asr_command("transcribe", utterances[0].audio, "--model", tmp_path / "model", "--beam", 2, "--device", "cpu")
+    assert (ran.status, ran.err) == (0, "")
