@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.decoding.beam_kernel import Limits, search
-from asr.decoding.fusion import fuse, unigrams
+from asr.decoding.fusion import fuse
 from asr.decoding.hypothesis import Hypothesis, Word
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.times import word_tokens
+from asr.decoding.vocabulary import word_at
 from asr.errors import ConfigError, DecodingError
 from asr.lm.automaton import Automaton
 from asr.lm.ngram import NgramModel
@@ -121,7 +122,8 @@ class BeamSearch:
             lexicon,
         )
         self._space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1
-        self._word_of = {} if lexicon is None else _spoken(lexicon, lm, self._space)
+        self._words = lm.words if lexicon is not None and lm is not None and lm.units == "words" else None
+        self._word_of = _spoken(lexicon, self._space) if lexicon is not None and self._words is None else {}
 
     def decode(self, log_probs: np.ndarray, lengths: np.ndarray) -> list[list[Hypothesis]]:
         """Decode natural-log probabilities `[batch, frames, tokens]` with `lengths` `[batch]` in frames.
@@ -150,10 +152,17 @@ class BeamSearch:
             return list(pool.map(self._decode, range(batch), rows))
 
     def _text(self, tokens: list[int]) -> str:
-        if not self._word_of:
+        if self._words is None and not self._word_of:
             return self.tokenizer.decode(tokens)
-        groups = [tuple(tokens[place] for place in word) for word in word_tokens(tokens, self.tokenizer)]
-        return " ".join(self._word_of.get(group) or self.tokenizer.decode(group) for group in groups)
+        groups = [[tokens[place] for place in word] for word in word_tokens(tokens, self.tokenizer)]
+        return " ".join(self._word(group) or self.tokenizer.decode(group) for group in groups)
+
+    def _word(self, tokens: list[int]) -> str | None:
+        """The word that is spelled so."""
+        if self._words is None:
+            return self._word_of.get(tuple(tokens))
+        label = word_at(self._fusion.vocabulary, tokens)
+        return self._words[label] if label >= 0 else None
 
     def _decode(self, index: int, log_probs: np.ndarray) -> list[Hypothesis]:
         nbest = self.options.nbest
@@ -181,14 +190,11 @@ class BeamSearch:
         return list(hypotheses.values()) or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]
 
 
-def _spoken(lexicon: Lexicon, lm: NgramModel | None, space: int) -> dict[tuple[int, ...], str]:
-    """The word of each spelling, spaces left out: the likeliest, or where nothing tells, the first."""
+def _spoken(lexicon: Lexicon, space: int) -> dict[tuple[int, ...], str]:
+    """The first word of each spelling, spaces left out."""
     words: dict[tuple[int, ...], str] = {}
-    likely = dict(zip(lm.words, unigrams(lm).tolist(), strict=True)) if lm is not None and lm.units == "words" else {}
     for place, tokens in lexicon.spellings:
-        word, tokens = lexicon.words[place], tuple(token for token in tokens if token != space)
-        if tokens not in words or likely.get(word, -math.inf) > likely.get(words[tokens], -math.inf):
-            words[tokens] = word
+        words.setdefault(tuple(token for token in tokens if token != space), lexicon.words[place])
     return words
 
 

@@ -38,7 +38,7 @@ class Lexicon:
         Raises:
             TextError: no word is left.
         """
-        return _collect(((f"entry {n}", word, []) for n, word in enumerate(words, 1)), tokenizer, "words")
+        return _collect(((number, word, []) for number, word in enumerate(words, 1)), tokenizer, "words", "entry")
 
     @classmethod
     def load(cls, path: str | Path, tokenizer: Tokenizer) -> Lexicon:
@@ -52,7 +52,7 @@ class Lexicon:
             TextError: no word is left; the message shows the first problem.
             ManifestError: the file cannot be read.
         """
-        return _collect(_entries(Path(path)), tokenizer, str(path))
+        return _collect(_entries(Path(path)), tokenizer, str(path), f"{path}, line")
 
     @classmethod
     def of_model(cls, tokenizer: PhoneTokenizer) -> Lexicon:
@@ -75,21 +75,22 @@ class _TokenIds(dict[str, int]):
         return self[token]
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+def _entries(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     for number, line in read_lines(path):
         fields = lexicon_fields(line)
         if fields:
-            yield f"{path}, line {number}", fields[0], fields[1:]
+            yield number, fields[0], fields[1:]
 
 
-def _collect(entries: Iterable[tuple[str, str, list[str]]], tokenizer: Tokenizer, name: str) -> Lexicon:
+def _collect(entries: Iterable[tuple[int, str, list[str]]], tokenizer: Tokenizer, name: str, place: str) -> Lexicon:
+    """Of numbered words and their spellings; messages name `place` and the number."""
     joined = tokenizer.joined  # looks at all tokens, and there may be a hundred thousand words
     marks = (BLANK,) if joined else (BLANK, SPACE)
     known = _TokenIds((token, index) for index, token in enumerate(tokenizer.tokens) if token not in marks)
     ids: dict[str, int] = {}
     spellings: dict[tuple[int, tuple[int, ...]], None] = {}  # a set that keeps the order
     problems = []
-    for place, word, spelling in entries:
+    for number, word, spelling in entries:
         if spelling:
             try:
                 ways = [tuple(map(known.__getitem__, spelling))]
@@ -99,13 +100,15 @@ def _collect(entries: Iterable[tuple[str, str, list[str]]], tokenizer: Tokenizer
             ways, missing = tokenizer.spellings(word), tokenizer.missing(word) or [" "]
         if ways and joined and spelling and not _begins_once(spelling):
             message = f"{word!r}: of BPE tokens the first, and no other, begins with {SPACE}; respell it"
-            problems.append(Problem(place, "cannot be spelled", message))
+            problems.append(Problem(f"{place} {number}", "cannot be spelled", message))
         elif ways:
-            spellings |= dict.fromkeys((ids.setdefault(word, len(ids)), way) for way in ways)
+            index = ids.setdefault(word, len(ids))
+            for way in ways:
+                spellings[index, way] = None
         else:
             tokens = ", ".join(map(repr, dict.fromkeys(missing)))
             message = f"{word!r} has {tokens}, not among the model's tokens; respell it" if word else "an empty word"
-            problems.append(Problem(place, "cannot be spelled", message))
+            problems.append(Problem(f"{place} {number}", "cannot be spelled", message))
     if not spellings:
         why = f"; {problems[0].id}: {problems[0].message}" if problems else ""
         raise TextError(f"{name}: no words that the model's tokens can spell{why}")

@@ -81,6 +81,17 @@ def _spelled(
             yield label, tokens
 
 
+def word_at(vocabulary: Vocabulary, tokens: Sequence[int]) -> int:
+    """The label of the word that is spelled so, -1 for none."""
+    node = 0
+    for token in tokens:
+        first, last = vocabulary.child_begin[node : node + 2]
+        node = first + np.searchsorted(vocabulary.token[first:last], token)
+        if node == last or vocabulary.token[node] != token:
+            return -1
+    return int(vocabulary.word[node])
+
+
 def no_vocabulary() -> Vocabulary:
     """The arrays of a vocabulary without words, for a search that has none."""
     return Vocabulary(np.ones(2, np.int32), np.full(1, -1, np.int32), np.full(1, -1, np.int32), np.zeros(1))

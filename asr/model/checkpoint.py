@@ -18,6 +18,7 @@ from asr.errors import AsrError, CheckpointError
 from asr.files import replacing
 from asr.model.acoustic import AcousticModel
 from asr.model.folders import CONFIG, TOKENS, WEIGHTS, find_model
+from asr.model.rnn import without_drawing
 from asr.text import COMPANIONS, Tokenizer
 
 CHECKSUM = "checksum"
@@ -122,7 +123,8 @@ def load_folder(folder: str | Path, device: torch.device | str = "cpu") -> tuple
         tokenizer = Tokenizer.load(folder / TOKENS, units)
     except AsrError as error:
         raise CheckpointError(str(error)) from None
-    model = AcousticModel(config, len(tokenizer))
+    with without_drawing():
+        model = AcousticModel(config, len(tokenizer))
     tensors, _ = load_tensors(folder / WEIGHTS)
     load_weights(model, tensors, folder / WEIGHTS)
     return model.to(device).eval(), tokenizer

@@ -14,7 +14,9 @@ torch keeps b_h as two vectors that are only ever added; `b_h = bias_ih + bias_h
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,22 @@ def _cell(name: str, inputs: int, hidden: int) -> nn.RNNBase:
     return nn.RNN(inputs, hidden, batch_first=True, nonlinearity=name.removeprefix("rnn_"))
 
 
+_drawn: ContextVar[bool] = ContextVar("drawn", default=True)
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Within, recurrent layers are made without `initialise`, for weights that are about to be read from a file.
+
+    Drawing orthogonal matrices takes longer than all else there is to opening a model.
+    """
+    token = _drawn.set(False)
+    try:
+        yield
+    finally:
+        _drawn.reset(token)
+
+
 class RecurrentLayer(nn.Module):
     """One recurrent layer: `[batch, frames, inputs]` to `[batch, frames, directions * hidden]`.
 
@@ -55,7 +73,8 @@ class RecurrentLayer(nn.Module):
         if weight_drop:  # cuDNN copies weights into one buffer at each call then, and would tell every user
             warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
         for direction in filter(None, (self.forwards, self.backwards)):
-            initialise(direction)
+            if _drawn.get():
+                initialise(direction)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Run both directions; what stands in the padding of the result is meaningless."""

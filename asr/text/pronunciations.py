@@ -19,7 +19,9 @@ Pronunciations = dict[str, list[tuple[str, ...]]]
 
 def lexicon_fields(line: str) -> list[str]:
     """Word and phones of a line; nothing for comments, which `;;;` begins, or ` #` behind an entry."""
-    fields = [] if line.startswith(";;;") else line.split(" #")[0].split()
+    if "#" in line or ";" in line:
+        line = "" if line.startswith(";;;") else line.split(" #")[0]
+    fields = line.split()
     if fields and fields[0].endswith(")"):
         fields[0] = ALTERNATIVE.sub("", fields[0])
     return fields

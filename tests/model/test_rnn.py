@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from asr.config import Config
 from asr.model.acoustic import TokenClassifier
 from asr.model.masking import reverse_within, valid
-from asr.model.rnn import Encoder, RecurrentLayer
+from asr.model.rnn import Encoder, RecurrentLayer, without_drawing
 
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
 LENGTHS = [9, 1, 5, 12]
@@ -243,3 +243,12 @@ def test_gpu_gives_the_states_of_the_cpu(cell: str) -> None:
     expected = layer(x, lengths) * valid(lengths, 12)[..., None]
     output = layer.cuda()(x.cuda(), lengths.cuda()).cpu() * valid(lengths, 12)[..., None]
     torch.testing.assert_close(output, expected, atol=5e-3, rtol=0)  # cuDNN may use TF32
+
+
+def test_weights_that_a_file_brings_are_not_drawn() -> None:
+    with without_drawing():
+        undrawn = RecurrentLayer("lstm", 8, 8, bidirectional=True)
+    drawn = RecurrentLayer("lstm", 8, 8, bidirectional=True)
+    for layer, orthogonal in ((undrawn, False), (drawn, True)):
+        gate = layer.forwards.get_parameter("weight_hh_l0")[:8].double()
+        assert torch.allclose(gate @ gate.T, torch.eye(8, dtype=torch.float64), atol=1e-5) == orthogonal
