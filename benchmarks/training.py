@@ -31,11 +31,11 @@ from measure import alternate, print_json, print_table, ratio
 from torch import Tensor, nn
 from training_peers import DeepSpeech, bare_products, multiply, packed_model, speechbrain_model
 
+from asr.allocation import memory_kept
 from asr.cli.common import run_script
 from asr.config import Config, parse_config, save_config
 from asr.data.loading import Batch
 from asr.model.acoustic import AcousticModel
-from asr.training.allocation import memory_kept
 from asr.training.loss import ctc_loss
 from asr.training.step import Step
 

@@ -66,6 +66,7 @@ def run(app: typer.Typer) -> NoReturn:
         typer.secho("interrupted", fg="red", err=True)
         sys.exit(INTERRUPTED)
     finally:
+        gc.collect()
         gc.freeze()  # or the interpreter looks through all of torch once more before it ends: half a second
     sys.exit(0)
 
@@ -77,6 +78,7 @@ def quick_imports() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()
         gc.freeze()
         gc.enable()
 

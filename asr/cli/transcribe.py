@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.allocation import memory_returned
 from asr.cli.common import (
     FAILED,
     INTERRUPTED,
@@ -135,6 +136,7 @@ def command(
     outputs = Outputs(output_dir, formats) if output_dir and sources.count else None
     in_colour = colour is Colour.always or (colour is Colour.auto and sys.stdout.isatty())
 
+    @memory_returned()
     @quick_imports()
     def load() -> Transcriber:
         bound_kernel_cache()

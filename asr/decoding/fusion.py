@@ -15,6 +15,7 @@ from asr.decoding.vocabulary import Vocabulary, build_vocabulary, child_of, no_v
 from asr.errors import ConfigError
 from asr.lm.automaton import Automaton, advance
 from asr.lm.ngram import NgramModel
+from asr.lm.units import SPECIAL, UNK
 from asr.text import SPACE, Tokenizer
 
 PLAIN, TOKENS, WORDS = 0, 1, 2
@@ -99,7 +100,7 @@ def fuse(
     vocabulary = no_vocabulary()
     space, begins = word_borders(tokenizer)
     if lm is not None:
-        unknown = lm.labels["<unk>"]
+        unknown = SPECIAL.index(UNK)
         if lm.units == "words":
             kind = WORDS
             if space < 0 and not begins.any():
@@ -154,7 +155,7 @@ def unigrams(lm: NgramModel) -> np.ndarray:
     begin, stop = lm.automaton.arc_begin[:2]
     unigrams = np.full(len(lm.words), -np.inf)
     unigrams[lm.automaton.arc_label[begin:stop]] = lm.automaton.arc_weight[begin:stop]
-    unigrams[[lm.labels[marker] for marker in ("<unk>", "<s>", "</s>")]] = -np.inf
+    unigrams[: len(SPECIAL)] = -np.inf
     return unigrams
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from asr.errors import LanguageModelError, OutputError
 from asr.files import replacing
-from asr.lm.ngram import Level, NgramModel
+from asr.lm.ngram import Level, NgramModel, Order
 from asr.lm.units import SPECIAL, check_units
 
 MAGIC = b"asr compact n-gram model\n"
@@ -129,58 +129,62 @@ def read_compact(path: str | Path) -> NgramModel:
                     f"{path}: written in version {header['version']} of the form, and this asr reads version "
                     f"{VERSION}; update asr"
                 )
-            unpacker = zlib.decompressobj()
-            data = memoryview(unpacker.decompress(file.read()) + unpacker.flush())
+            unpacked = _Unpacked(file.read())
         ngrams, size = list(map(int, header["ngrams"])), int(header["words"])
-        if not unpacker.eof or len(data) != _length(ngrams, size):
-            raise LanguageModelError(damaged)
-        words = bytes(data[:size]).decode().split("\n")
+        words = bytes(unpacked.take(size, "|u1")).decode().split("\n")
         units = check_units(header["units"])
         if tuple(words[:3]) != SPECIAL or len(words) != ngrams[0]:
             raise LanguageModelError(damaged)
-        return NgramModel.from_levels(words, _levels(data[size:], ngrams), units)
+        orders = _orders(unpacked, ngrams)
+        if not unpacked.ended():
+            raise LanguageModelError(damaged)
+        return NgramModel.from_orders(words, orders, units)
     except OSError as error:
         raise LanguageModelError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     except (ValueError, KeyError, TypeError, IndexError, zlib.error):
         raise LanguageModelError(damaged) from None
 
 
-def _length(ngrams: Sequence[int], words: int) -> int:
-    """Bytes of what is packed."""
-    total = words + 8 * ngrams[0]
-    for below, count in pairwise(ngrams):
-        total += 4 * (below + count) + 2 * (4 * (1 + VALUES) + count)
-    return total
+class _Unpacked:
+    """Packed arrays, unpacked one by one: all at once they take as much memory as the model."""
+
+    def __init__(self, packed: bytes):
+        self._unpacker, self._packed = zlib.decompressobj(), packed
+
+    def take(self, count: int, dtype: str) -> np.ndarray:
+        """The next `count` numbers; `ValueError` where there are not so many."""
+        size = count * np.dtype(dtype).itemsize
+        data = self._unpacker.decompress(self._packed, size) if size else b""
+        self._packed = self._unpacker.unconsumed_tail if size else self._packed
+        return np.frombuffer(data, dtype, count)
+
+    def ended(self) -> bool:
+        """Whether nothing is left, and the checksum is right."""
+        return not self._unpacker.decompress(self._packed, 1) and self._unpacker.eof
 
 
-def _levels(data: memoryview, ngrams: Sequence[int]) -> list[Level]:
+def _orders(unpacked: _Unpacked, ngrams: Sequence[int]) -> list[Order]:
     """The n-grams of each order; `ValueError` where the numbers contradict each other."""
-    place = 0
-
-    def take(count: int, dtype: str) -> np.ndarray:
-        nonlocal place
-        taken = np.frombuffer(data, dtype, count, place)
-        place += taken.nbytes
-        return taken
 
     def integers(count: int) -> np.ndarray:
-        return np.ascontiguousarray(take(4 * count, "|u1").reshape(4, -1).T).view("<u4")[:, 0].astype(np.int64)
+        return np.ascontiguousarray(unpacked.take(4 * count, "|u1").reshape(4, -1).T).view("<i4")[:, 0]
 
     def numbers(count: int) -> np.ndarray:
-        values = take(1 + VALUES, "<f4")
-        return values[take(count, "|u1")]
+        values = unpacked.take(1 + VALUES, "<f4")
+        return values[unpacked.take(count, "|u1")]
 
     words = ngrams[0]
-    found = [Level(np.arange(words, dtype=np.int64), take(words, "<f4"), take(words, "<f4"))]
+    labels = np.arange(words, dtype=np.int32)
+    found = [Order(np.array([words]), labels, unpacked.take(words, "<f4"), unpacked.take(words, "<f4"))]
     for below, count in pairwise(ngrams):
         followers, steps = integers(below), integers(count)
-        if followers.sum() != count:
+        if followers.min(initial=0) < 0 or followers.sum(dtype=np.int64) != count:
             raise ValueError("as many n-grams as their histories have followers")
-        history = np.repeat(np.arange(below), followers)
-        label = np.cumsum(steps)
-        firsts = _firsts(history)
-        label -= np.repeat(label[firsts] - steps[firsts], followers[followers > 0])
+        begins = followers[followers > 0]
+        firsts = np.cumsum(begins) - begins
+        label = np.cumsum(steps, dtype=np.int32)  # may run over, and comes back
+        label -= np.repeat(label[firsts] - steps[firsts], begins)
         if count and not 0 <= label.min() <= label.max() < words:
             raise ValueError("labels are words")
-        found.append(Level(history * words + label, numbers(count), numbers(count)))
+        found.append(Order(followers, label, numbers(count), numbers(count)))
     return found

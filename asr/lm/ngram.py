@@ -31,6 +31,21 @@ class Level(NamedTuple):
     back_off: np.ndarray
 
 
+class Order(NamedTuple):
+    """A `Level` taken apart.
+
+    Attributes:
+        followers: of each n-gram of the level below, how many here it begins; in the first level `[words]`, once.
+        label: int32 `[n-grams]`, of the last word.
+        log_prob, back_off: as in `Level`.
+    """
+
+    followers: np.ndarray
+    label: np.ndarray
+    log_prob: np.ndarray
+    back_off: np.ndarray
+
+
 class NgramModel:
     """An n-gram model with back-off.
 
@@ -57,7 +72,18 @@ class NgramModel:
     @classmethod
     def from_levels(cls, words: Sequence[str], levels: Sequence[Level], units: Units | None = None) -> NgramModel:
         """Link the n-grams of every order, lowest first, to an automaton."""
-        return cls(words, *_automaton(len(words), levels), units)
+        orders, below = [], 1
+        for level in levels:
+            history, label = np.divmod(level.keys, len(words))
+            followers = np.bincount(history, minlength=below)
+            orders.append(Order(followers, label.astype(np.int32), level.log_prob, level.back_off))
+            below = len(level.keys)
+        return cls.from_orders(words, orders, units)
+
+    @classmethod
+    def from_orders(cls, words: Sequence[str], orders: Sequence[Order], units: Units | None = None) -> NgramModel:
+        """The same of what is taken apart already."""
+        return cls(words, *_automaton(orders), units)
 
     @property
     def labels(self) -> dict[str, int]:
@@ -174,28 +200,28 @@ def file_form(path: Path) -> Literal["arpa", "binary", "compact"]:
     raise LanguageModelError(f"{path}: an n-gram model's name ends in .arpa, .arpa.gz, .lm or .lmz")
 
 
-def _automaton(words: int, levels: Sequence[Level]) -> tuple[Automaton, np.ndarray]:
+def _automaton(orders: Sequence[Order]) -> tuple[Automaton, np.ndarray]:
     """The automaton of an n-gram model and `depth_begin`; the n-grams of all orders, one after the other, are its arcs.
 
     An n-gram shorter than the order is a state when some n-gram goes on from it, or when it has a back-off weight.
     """
     depth_begin = [0, 1]
-    arcs_of_state = [np.array([words])]
+    arcs_of_state = [orders[0].followers]
     state_of_arc = []
     back_off_weight = [np.zeros(1, np.float32)]
-    for level, above in pairwise(levels):
-        followers = np.bincount(above.keys // words, minlength=len(level.keys))
-        is_state = (followers > 0) | (level.back_off != 0)
-        state_of_arc.append(np.where(is_state, depth_begin[-1] - 1 + np.cumsum(is_state), -1).astype(np.int32))
+    for order, above in pairwise(orders):
+        is_state = (above.followers > 0) | (order.back_off != 0)
+        places = depth_begin[-1] - 1 + np.cumsum(is_state, dtype=np.int32)
+        state_of_arc.append(np.where(is_state, places, np.int32(-1)))
         depth_begin.append(depth_begin[-1] + int(is_state.sum()))
-        arcs_of_state.append(followers[is_state])
-        back_off_weight.append(level.back_off[is_state].astype(np.float32))
-    state_of_arc.append(np.full(len(levels[-1].keys), -1, np.int32))
+        arcs_of_state.append(above.followers[is_state])
+        back_off_weight.append(order.back_off[is_state].astype(np.float32))
+    state_of_arc.append(np.full(len(orders[-1].label), -1, np.int32))
     states = depth_begin[-1]
     automaton = Automaton(
         arc_begin=np.concatenate([[0], np.cumsum(np.concatenate(arcs_of_state))]).astype(np.int64),
-        arc_label=np.concatenate([level.keys % words for level in levels]).astype(np.int32),
-        arc_weight=np.concatenate([level.log_prob for level in levels]).astype(np.float32),
+        arc_label=np.concatenate([order.label for order in orders]),
+        arc_weight=np.concatenate([order.log_prob.astype(np.float32, copy=False) for order in orders]),
         arc_next=np.concatenate(state_of_arc),
         back_off_weight=np.concatenate(back_off_weight),
         back_off_state=np.full(states, -1, np.int32),

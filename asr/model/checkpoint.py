@@ -126,7 +126,7 @@ def load_folder(folder: str | Path, device: torch.device | str = "cpu") -> tuple
     with without_drawing():
         model = AcousticModel(config, len(tokenizer))
     tensors, _ = load_tensors(folder / WEIGHTS)
-    load_weights(model, tensors, folder / WEIGHTS)
+    load_weights(model, tensors, folder / WEIGHTS, assign=True)
     return model.to(device).eval(), tokenizer
 
 
@@ -136,8 +136,8 @@ def _check_files(folder: Path, names: Sequence[str]) -> None:
         raise CheckpointError(f"{folder}: not a complete model folder, {', '.join(missing)} missing")
 
 
-def load_weights(model: AcousticModel, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Copy `tensors` into the model after checking that names and shapes are the model's own.
+def load_weights(model: AcousticModel, tensors: Mapping[str, Tensor], where: Path, assign: bool = False) -> None:
+    """Copy `tensors` into the model, or `assign` them, after checking that names and shapes are the model's own.
 
     Raises:
         CheckpointError: they are another model's, or hold a value that is not a number.
@@ -154,4 +154,5 @@ def load_weights(model: AcousticModel, tensors: Mapping[str, Tensor], where: Pat
     extra = sorted(set(tensors) - set(expected))
     if extra:
         raise CheckpointError(f"{where}: weights of another model: {extra[0]} is not part of it")
-    model.load_state_dict(dict(tensors))
+    same = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}  # packed weights are halves
+    model.load_state_dict(same, assign=assign)

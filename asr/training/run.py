@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from rich.console import Console
 
+from asr.allocation import memory_kept
 from asr.config import Config, TrainingConfig
 from asr.data.index import ManifestIndex
 from asr.data.manifest import read_manifest
@@ -27,7 +28,6 @@ from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import create_folder
 from asr.model.folders import TOKENS
 from asr.text import Tokenizer
-from asr.training.allocation import memory_kept
 from asr.training.initial import Initial, adopted, freeze
 from asr.training.preparation import build_tokenizer, prepare_examples
 from asr.training.resume import check_resumable

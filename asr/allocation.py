@@ -1,4 +1,4 @@
-"""What a training on a CPU asks of the allocator: to keep what is freed for the next step."""
+"""What is asked of the allocator: to keep what a training frees for its next step, to return what a start leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 """Of glibc's mallopt(3)."""
 
 
@@ -30,4 +30,23 @@ def memory_kept() -> Iterator[None]:
     finally:
         libc.mallopt(MMAP_MAX, 65536)  # the defaults
         libc.mallopt(TRIM_THRESHOLD, 128 * 1024)
+        libc.malloc_trim(0)
+
+
+@contextmanager
+def memory_returned() -> Iterator[None]:
+    """Inside, blocks from 1 MiB on go back to the system when they are freed.
+
+    Reading a model needs many of these for a moment, and glibc, which learns from each that is freed to keep the next,
+    would hold on to a twentieth of a transcription's memory.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(MMAP_THRESHOLD, 2**20)
+    try:
+        yield
+    finally:
+        libc.mallopt(MMAP_THRESHOLD, 2**25)  # what glibc would have learnt at most
         libc.malloc_trim(0)
