@@ -1,4 +1,4 @@
-"""en-small, the English model that comes with asr: prepare, train, tune, calibrate, score, pack.
+"""en-small, the English model that comes with asr: prepare, train twice, tune, calibrate, score, pack.
 
 python recipes/english_small/text.py data/english_small/books
 python recipes/english_small/run.py --source data/corpora/LibriSpeech --text librispeech-train-clean-100.txt \
@@ -17,6 +17,7 @@ import typer
 import asr
 from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
+from asr.config import Config
 from asr.data.selecting import Rules, filter_manifest, merge
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.packing import pack
@@ -55,6 +56,9 @@ def main(
     prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 0 1",
     beam: Annotated[int, typer.Option(min=1, help="Prefixes that the packed model keeps.")] = 256,
     vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 60_000,
+    first: Annotated[
+        str | None, typer.Option(help="Model that the first training made; it is not trained again.")
+    ] = None,
     package: Annotated[Path | None, typer.Option(help="Folder to pack the model into; made anew.")] = None,
     seed: recipe.Seed = 0,
     device: Device = "auto",
@@ -81,8 +85,19 @@ def main(
     once(lambda: pronounce_texts([train, words]).save(lexicon))
 
     overrides = [f"data.train={train}", f"data.dev={chosen}", f"text.lexicon={lexicon}", f"training.seed={seed}"]
-    settings = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
-    training, _ = recipe.train_and_evaluate(settings, output, {}, device=device, overwrite=overwrite, console=console)
+
+    def trained(config: str, folder: Path, *more: str) -> tuple[Config, TrainingResult]:
+        settings = asr.load_config(Path(__file__).with_name(config), [*overrides, *more, *(set_ or [])])
+        training, _ = recipe.train_and_evaluate(
+            settings, folder, {}, device=device, overwrite=overwrite, console=console
+        )
+        return settings, training
+
+    before = 0.0
+    if first is None:
+        first = str(output / "clean")
+        before = trained("config.yaml", output / "clean")[1].train_seconds
+    settings, training = trained("surroundings.yaml", output, f"training.init={first}")
     model = asr.load_model(output, device=device, decoding={"method": "greedy", "lm": None, "lexicon": None})
     scores = {"greedy": asr.evaluate(model, found[dev])}
     console.print(f"tuning the weight of a {order}-gram of {lm.ngrams} n-grams on {DEV_UTTERANCES} utterances ...")
@@ -101,6 +116,7 @@ def main(
         "decoders": {name: score.to_dict() for name, score in scores.items()},
         "tuned": best._asdict(),
         "lm": {"ngrams": list(lm.ngrams), "text": list(map(str, texts))},
+        "first": {"model": first, "train_seconds": before},
     }
     results = recipe.results(scores[f"beam {beam}, {order}-gram"], training, settings, **extra)
     recipe.write_results(output, results)
@@ -126,7 +142,9 @@ def card(
         rows.append(f"| {dev}, {name} | {score.wer:.2%} | [{100 * low:.2f}, {100 * high:.2f}] |")
     table = "\n".join(rows)
     kind = f"{model['layers']} x {model['hidden']} bidirectional {model['cell'].upper()}"
-    trained = f"{results['train_seconds']:.0f} s on {results['hardware']}, seed {results['seed']}"
+    before = results["first"]
+    start = f"{before['train_seconds']:.0f} s" if before["train_seconds"] else f"that of {before['model']}"
+    trained = f"{start}, then {results['train_seconds']:.0f} s on {results['hardware']}, seed {results['seed']}"
     lm = " + ".join(f"{count:,}" for count in ngrams)
     texts = ", ".join(Path(path).name for path in results["lm"]["text"])
     return f"""# en-small
@@ -153,7 +171,8 @@ books by LibriVox volunteers, CC BY 4.0, https://www.openslr.org/12. No syntheti
 Copyright 1993-2015 Carnegie Mellon University), or guessed by letter-to-sound. Language model: {texts};
 recipes/english_small says what is in them.
 
-**Weak at** conversation, accents other than American, noise, telephone lines, names, numbers and spelled letters. It
+**Weak at** conversation, accents other than American, names, numbers and spelled letters. It has heard (made) noise,
+rooms and telephone lines; recipes/english_small says how well it understands there. It
 writes the {ngrams[0] - len(SPECIAL):,} words of its language model and no other, without punctuation and capitals. For
 a domain of your own, fine-tune it: `asr train CONFIG --init en-small`.
 

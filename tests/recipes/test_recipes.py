@@ -183,6 +183,8 @@ def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, sp
     assert set(results) >= RESULTS
     assert set(results["decoders"]) == {"greedy", "beam 8, 2-gram", "beam 64, 2-gram"}
     assert results["wer"] == results["decoders"]["beam 8, 2-gram"]["wer"] < 0.3
+    assert results["config"]["training"]["init"] == "model/clean"
+    assert results["first"]["train_seconds"] > 0
     model = asr.load_model(tmp_path / "packed", device="cpu")
     assert (model.decoding.beam, model.decoding.lexicon) == (8, "lexicon.txt")
     assert asr.evaluate(model, tmp_path / "data/dev-clean").wer == pytest.approx(results["wer"], abs=0.02)
