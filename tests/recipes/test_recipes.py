@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import asr
+from asr.data.manifest import read_manifest
 from tests.launching import run as launch
 from tests.launching import torchrun
 
@@ -190,6 +191,8 @@ def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, sp
     assert asr.evaluate(model, tmp_path / "data/dev-clean").wer == pytest.approx(results["wer"], abs=0.02)
     card = (tmp_path / "packed/README.md").read_text()
     assert f"| dev-clean, beam 8, 2-gram | {results['wer']:.2%} |" in card
+    speakers = {one.speaker for one in read_manifest(tmp_path / "data/train")}
+    assert f"h of {len(speakers)} people reading" in card
     assert "confidences stay as they are: 33 words" in ran.stdout
     assert {"priors.json", "lm.lmz"} <= {path.name for path in (tmp_path / "packed").iterdir()}
     again = run("english_small", *places, *options, *settings, cwd=tmp_path)
