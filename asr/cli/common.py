@@ -66,7 +66,6 @@ def run(app: typer.Typer) -> NoReturn:
         typer.secho("interrupted", fg="red", err=True)
         sys.exit(INTERRUPTED)
     finally:
-        gc.collect()
         gc.freeze()  # or the interpreter looks through all of torch once more before it ends: half a second
     sys.exit(0)
 
@@ -78,7 +77,6 @@ def quick_imports() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.collect()
         gc.freeze()
         gc.enable()
 

@@ -31,7 +31,7 @@ from asr.files import write_text
 from asr.lm.lexicon import pronounce_texts
 from asr.lm.training import train_ngram
 from asr.lm.units import SPECIAL
-from asr.model.folders import CARD
+from asr.model.folders import CARD, CONFIG
 from asr.training import TrainingResult
 
 DEV_UTTERANCES = 150
@@ -92,7 +92,7 @@ def main(
         training, _ = recipe.train_and_evaluate(
             settings, folder, {}, device=device, overwrite=overwrite, console=console
         )
-        return settings, training
+        return asr.load_config(folder / CONFIG), training  # the second has the architecture of the first
 
     before = 0.0
     if first is None:
