@@ -48,5 +48,6 @@ def memory_returned() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(MMAP_THRESHOLD, 2**25)  # what glibc would have learnt at most
+        libc.mallopt(MMAP_THRESHOLD, 2**25)  # what glibc would have learnt at most, and what follows from it
+        libc.mallopt(TRIM_THRESHOLD, 2**26)
         libc.malloc_trim(0)

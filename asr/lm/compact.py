@@ -153,9 +153,10 @@ class _Unpacked:
 
     def take(self, count: int, dtype: str) -> np.ndarray:
         """The next `count` numbers; `ValueError` where there are not so many."""
-        size = count * np.dtype(dtype).itemsize
-        data = self._unpacker.decompress(self._packed, size) if size else b""
-        self._packed = self._unpacker.unconsumed_tail if size else self._packed
+        if count == 0:
+            return np.zeros(0, dtype)
+        data = self._unpacker.decompress(self._packed, count * np.dtype(dtype).itemsize)
+        self._packed = self._unpacker.unconsumed_tail
         return np.frombuffer(data, dtype, count)
 
     def ended(self) -> bool:
