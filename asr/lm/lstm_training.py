@@ -126,7 +126,7 @@ def _epochs(
     # A text too short for all the streams gets fewer, so that each has a chunk to read.
     streams = max(1, min(training.streams, len(labels) // training.chunk))
     steps = training.epochs * math.ceil(len(labels) // streams / training.chunk)
-    optimiser = torch.optim.Adam(network.parameters(), training.learning_rate)
+    optimiser = torch.optim.Adam(network.parameters(), training.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = np.random.default_rng(training.seed)
     lowest = math.inf
@@ -180,8 +180,8 @@ def chunks(labels: np.ndarray, streams: int, steps: int) -> Iterator[tuple[Tenso
 
 def chunk_loss(network: Network, inputs: Tensor, targets: Tensor, state: State | None) -> tuple[Tensor, State]:
     """Mean cross-entropy of a chunk, in nats, and the state after it, through which no gradient flows."""
-    logits, (hidden, cell) = network(inputs, state)
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten()), (hidden.detach(), cell.detach())
+    outputs, (hidden, cell) = network(inputs, state)
+    return network.losses(outputs, targets).mean(), (hidden.detach(), cell.detach())
 
 
 def _encode(

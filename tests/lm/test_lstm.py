@@ -24,9 +24,9 @@ from asr.text import Tokenizer
 WORDS = ["<unk>", "</s>", "a", "b", "c", "d"]
 
 
-def untrained(tied: bool = True, layers: int = 2, seed: int = 0) -> LstmLanguageModel:
+def untrained(tied: bool = True, layers: int = 2, seed: int = 0, adaptive: bool = False) -> LstmLanguageModel:
     torch.manual_seed(seed)
-    return LstmLanguageModel(LstmConfig(size=8, layers=layers, tied=tied), WORDS)
+    return LstmLanguageModel(LstmConfig(size=8, layers=layers, tied=tied, adaptive=adaptive), WORDS)
 
 
 def step_by_step(network: Network, inputs: Tensor, targets: Tensor, cuts: tuple[int, ...]) -> list[Tensor]:
@@ -127,10 +127,32 @@ def test_score_is_the_sum_over_the_equations_and_padding_never_changes_it(monkey
     assert found.log_prob_unknown == pytest.approx(sum(unknown))
 
 
-def test_probabilities_of_all_units_sum_to_one() -> None:
-    model = untrained()
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_probabilities_of_all_units_sum_to_one(adaptive: bool) -> None:
+    model = untrained(adaptive=adaptive)
     following = [model.unit_scores([f"a b {word}"])[0][2] for word in "abcdx"] + [model.unit_scores(["a b"])[0][2]]
     assert np.exp(following).sum() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("cutoffs", [(2_000, 10_000), (2, 4)])
+def test_an_adaptive_output_is_a_head_and_tails(monkeypatch: pytest.MonkeyPatch, cutoffs: tuple[int, ...]) -> None:
+    """Grave et al. 2017 in so many words: a frequent word by itself, a rare one as its tail times itself within."""
+    monkeypatch.setattr(lstm, "CUTOFFS", cutoffs)
+    network = LstmLanguageModel(LstmConfig(size=16, adaptive=True), WORDS).network
+    parts = network.adaptive
+    assert parts is not None
+    bounds = [*([2, 4] if cutoffs == (2, 4) else [3]), len(WORDS)]
+    hidden = torch.randn(5, 16)
+    head = (hidden @ parts.head.weight.T + parts.head.bias).softmax(-1)
+    columns = [head[:, : bounds[0]]]
+    for number, (narrow, wide) in enumerate(parts.tail):
+        within = (hidden @ narrow.weight.T @ wide.weight.T).softmax(-1)
+        assert within.shape[1] == bounds[number + 1] - bounds[number]
+        columns.append(head[:, bounds[0] + number, None] * within)
+    expected = torch.cat(columns, 1).log()
+    torch.testing.assert_close(network.log_probs(hidden), expected, atol=1e-5, rtol=1e-5)
+    targets = torch.tensor([[0, 5, 3, 2, 1]])
+    torch.testing.assert_close(network.losses(hidden[None], targets), -expected[range(5), targets[0]][None])
 
 
 # training

@@ -24,7 +24,18 @@ class Kind(StrEnum):
 
 
 NGRAM_ONLY = ("order", "prune")
-LSTM_ONLY = ("validation", "size", "layers", "dropout", "epochs", "learning_rate", "seed", "device", "threads")
+LSTM_ONLY = (
+    "validation",
+    "size",
+    "layers",
+    "dropout",
+    "adaptive",
+    "epochs",
+    "learning_rate",
+    "seed",
+    "device",
+    "threads",
+)
 
 
 class Units(StrEnum):
@@ -97,6 +108,9 @@ def command(
     size: Annotated[int, typer.Option(min=1, help="lstm: width of the embedding and of each layer.")] = 256,
     layers: Annotated[int, typer.Option(min=1, help="lstm: number of layers.")] = 1,
     dropout: Annotated[float, typer.Option(min=0.0, max=0.95, help="lstm: more on less text.")] = 0.2,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="lstm: spend less on rare words; for tens of thousands of them.")
+    ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="lstm: passes over the text.")] = 8,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="lstm: Adam's at the beginning.")] = 3e-3,
     seed: Annotated[int, typer.Option(min=0, help="lstm: of weights, dropout and the order of sentences.")] = 0,
@@ -123,7 +137,7 @@ def command(
             limit_vocabulary,
             tokens,
             case.value,
-            {"size": size, "layers": layers, "dropout": dropout},
+            {"size": size, "layers": layers, "dropout": dropout, "adaptive": adaptive},
             {"epochs": epochs, "learning_rate": learning_rate, "seed": seed},
             device,
             json,
