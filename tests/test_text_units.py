@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import pickle
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from asr.config import TextConfig, parse_config
 from asr.errors import ConfigError, TextError
 from asr.text import BLANK, SPACE, BpeTokenizer, PhoneTokenizer, Tokenizer, build_tokenizer, count_words, normalise
+from asr.text.nearest import Nearest
 from asr.text.pronunciations import Pronunciations, read_pronunciations
 
 SENTENCES = [
@@ -137,8 +140,24 @@ def test_pronunciations_become_the_most_frequent_of_the_words_that_have_them_fir
     assert phones.decode([7, 5, 3]) == "red"  # more often than read
     assert phones.decode([7, 6, 3]) == "reed"  # its first pronunciation; of read the second
     assert phones.decode([4, 6, 1, 4, 2]) == "the the"
-    assert phones.decode([1, 3, 5, 1, 1, 7, 5, 3, 1]) == "<d-eh> red"
+    assert phones.decode([1, 5, 3, 1, 1, 4, 3]) == "red the"  # EH D, DH D: one phone from a word
+    assert phones.decode([1, 3, 5, 1, 1, 7, 5, 3, 1]) == "<d-eh> red"  # D EH: two of two phones from any
     assert phones.decode([]) == phones.decode([1]) == ""
+
+
+def test_the_nearest_pronunciation_is_that_of_every_distance_counted() -> None:
+    rng = random.Random(4)
+    words = [tuple(rng.choices(range(2, 8), k=rng.randint(1, 9))) for _ in range(300)]
+    nearest, found = Nearest(words), []
+    for _ in range(400):
+        heard = rng.choices(range(2, 9), k=rng.randint(1, 14))  # 8 is in no word
+        distances = [Levenshtein.distance(heard, word) for word in words]
+        least = min(distances)
+        expected = distances.index(least) if least <= len(heard) / 2 else None
+        assert nearest.find(heard) == expected, heard
+        found.append(expected)
+    assert 20 < found.count(None) < 380
+    assert Nearest([]).find([2, 3]) is None
 
 
 def test_of_equally_frequent_words_that_sound_alike_the_first_of_the_alphabet() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from asr.errors import TextError
+from asr.text.nearest import Nearest
 from asr.text.pronunciations import Pronunciations, read_pronunciations, written_pronunciations
 from asr.text.tokenizer import BLANK, SPACE, Tokenizer, Units
 
@@ -16,7 +17,7 @@ class PhoneTokenizer(Tokenizer):
     """Words to phones, with `▁` between words, and back; id 0 is the CTC blank.
 
     A word is spelled by its first pronunciation. A pronunciation is written as the first word of which it is the first
-    one, or else any; as `<k-ae-t>` where no word has it.
+    one, or else any; where no word has it, as the word with the nearest, or as `<k-ae-t>` where none is near.
 
     Args:
         tokens: the table.
@@ -47,6 +48,8 @@ class PhoneTokenizer(Tokenizer):
             for word, spellings in self._spellings.items():
                 for spelling in spellings[:1] if first else spellings[1:]:
                     self._words.setdefault(spelling, word)
+        self._ways = [(spelling, word) for word, spellings in self._spellings.items() for spelling in spellings]
+        self._nearest: Nearest | None = None  # made when first needed
 
     @classmethod
     def from_words(cls, words: Mapping[str, int], dictionary: Pronunciations) -> PhoneTokenizer:
@@ -106,7 +109,14 @@ class PhoneTokenizer(Tokenizer):
     def decode(self, ids: Iterable[int]) -> str:
         """Words of token ids from which repeats and blanks are already gone."""
         groups = [tuple(group) for space, group in groupby(ids, lambda index: index == self.space) if not space]
-        return " ".join(self._words.get(group) or self._visible(group) for group in groups)
+        return " ".join(self._words.get(group) or self._near(group) or self._visible(group) for group in groups)
+
+    def _near(self, group: Sequence[int]) -> str | None:
+        """The word that is pronounced nearly so; of several the most frequent one."""
+        if self._nearest is None:
+            self._nearest = Nearest([spelling for spelling, _ in self._ways])
+        place = self._nearest.find(group)
+        return None if place is None else self._ways[place][1]
 
     def _visible(self, group: Sequence[int]) -> str:
         return f"<{'-'.join(self.tokens[index] for index in group).lower()}>"
