@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 MOST = 0.5
-"""Edits to each phone that was heard, at most; what differs by more is no word that was misheard."""
+"""Edits to each phone that was heard, at most, but one always; what differs by more is no word that was misheard."""
 
 
 class Nearest:
@@ -25,7 +25,7 @@ class Nearest:
 
     def find(self, heard: Sequence[int]) -> int | None:
         """Place of the nearest pronunciation; None where all are further away than `MOST`."""
-        most = int(MOST * len(heard))
+        most = max(1, int(MOST * len(heard)))
         near = np.flatnonzero(np.abs(self._lengths - len(heard)) <= most)  # the others differ by more in length alone
         if not near.size:
             return None
