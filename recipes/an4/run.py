@@ -22,11 +22,12 @@ def main(
     overwrite: recipe.Overwrite = False,
     set_: recipe.Set = None,
 ) -> None:
-    """Train a character model on AN4 and report its word error rate on the official test set."""
+    """Train a model of phones on AN4 and report its word error rate on the official test set."""
     set_threads(threads)
     recipe.start(device)
     manifests = recipe.prepare("an4", source=source, output=data)
     overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
+    overrides.append(f"text.lexicon={Path(__file__).with_name('lexicon.txt')}")
     config = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
     console = recipe.console()
     training, scores = recipe.train_and_evaluate(

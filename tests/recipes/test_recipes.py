@@ -57,6 +57,8 @@ def an4(tmp_path_factory: pytest.TempPathFactory, speech: Speech) -> Path:
     for part, rows in listed.items():
         (root / "etc" / f"an4_{part}.fileids").write_text("".join(f"{fileid}\n" for fileid, _ in rows))
         (root / "etc" / f"an4_{part}.transcription").write_text("".join(f"{line}\n" for _, line in rows))
+    words = sorted({word for rows in listed.values() for _, line in rows for word in line.lower().split()[1:-2]})
+    (root / "lexicon.txt").write_text("".join(f"{word} {' '.join(word.upper())}\n" for word in words))
     return root
 
 
@@ -75,6 +77,7 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
     an4: Path, tmp_path: Path
 ) -> None:
     settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+    settings += ["--set", f"text.lexicon={an4 / 'lexicon.txt'}"]
     arguments = ("--source", an4, "--output", "model", "--data", "data", "--seed", 3, *settings)
     first = run("an4", *arguments, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -101,7 +104,8 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
 
 @pytest.mark.slow
 def test_two_processes_go_through_a_recipe_together(an4: Path, tmp_path: Path) -> None:
-    settings = [part for key, value in {**SMALL, "training.epochs": 2}.items() for part in ("--set", f"{key}={value}")]
+    small = {**SMALL, "training.epochs": 2, "text.lexicon": an4 / "lexicon.txt"}
+    settings = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
     recipe = [REPOSITORY / "recipes/an4/run.py", "--source", an4, "--output", "model", "--data", "data"]
     ran = launch(torchrun(2, *recipe, "--device", "cpu", "--threads", 1, *settings), cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
