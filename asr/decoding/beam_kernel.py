@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from asr.decoding.fusion import PLAIN, Fusion, Memory, begin, end_weight, enter, factor_of, new_memory
+from asr.decoding.fusion import PLAIN, Fusion, Memory, begin, end_weights, enter, factor_of, new_memory
 from asr.decoding.prefixes import (
     ACTIVE,
     FOLDED,
@@ -50,9 +49,10 @@ class Found(NamedTuple):
     frames: np.ndarray
 
 
-@njit(cache=True, nogil=True)
 def search(log_probs: np.ndarray, limits: Limits, fusion: Fusion, most: int) -> tuple[int, Found]:
     """The `most` best sequences for `log_probs` `[frames, tokens]`, as many as there are.
+
+    What is done once a search is left to NumPy: compiling it took longer than all the rest.
 
     Returns:
         the first frame whose probabilities do not sum to 1, -1 where all do; and what was found.
@@ -62,51 +62,44 @@ def search(log_probs: np.ndarray, limits: Limits, fusion: Fusion, most: int) -> 
     memory, beam = new_memory(plain), new_beam(limits.beam, min(limits.tokens, tokens - 1))
     # As many prefixes as mostly come up in so many frames.
     tree = new_tree(1024 + limits.beam * (4 + min(frames, 2048) // 6), limits.beam, plain)
-    if not plain:
-        begin(fusion, memory, tree)
-        beam.top[0] = tree.top[ROOT]
     room = new_room(tokens)
     flat = log_probs.reshape(-1)
     while not run(flat, tokens, limits, fusion, plain, memory, tree, beam, room):
         tree = longer_tree(tree, limits.beam, plain)
-    bad = -1 if beam.counts[FRAME] == frames or beam.counts[ACTIVE] == 0 else beam.counts[FRAME]
+    bad = -1 if beam.counts[FRAME] == frames or beam.counts[ACTIVE] == 0 else int(beam.counts[FRAME])
     return bad, best_of(most, fusion, plain, tree, beam)
 
 
-@njit(nogil=True)
 def best_of(most: int, fusion: Fusion, plain: bool, tree: Tree, beam: Beam) -> Found:
     """The `most` best of the beam, their ends weighed; equal ones in the order of their places."""
-    active = beam.counts[ACTIVE]
-    score = np.log(beam.blank[:active] + beam.other[:active]) + beam.scale[0]
-    ending, length = np.zeros(active), np.zeros(active, np.int64)
-    for place in range(active):
-        row = beam.prefix[place]
-        tree.frame[row] = beam.frame[place]
-        if not plain:
-            ending[place] = end_weight(fusion, tree, row)
-            score[place] += ending[place]
-        while row != ROOT:
-            length[place] += 1
-            row = tree.parent[row]
-    count = min(most, int(np.sum(score > -np.inf)))
-    order, left = np.empty(count, np.int64), score.copy()
-    for index in range(count):
-        order[index] = np.argmax(left)
-        left[order[index]] = -np.inf
-    ends = np.cumsum(length[order])
-    total_length = ends[-1] if count else 0
-    found = Found(score[order], score[order], ends, np.empty(total_length, np.int32), np.empty(total_length, np.int32))
-    for index in range(count):
-        row, before = beam.prefix[order[index]], np.int64(np.iinfo(np.int32).max)
-        found.acoustic[index] -= ending[order[index]]
-        for at in range(ends[index] - 1, ends[index] - 1 - length[order[index]], -1):
-            # A prefix may have come later than the longer one it is part of, when it came more than once.
-            before = min(before - 1, np.int64(tree.frame[row]))
-            found.tokens[at], found.frames[at] = tree.token[row], before
-            if not plain:
-                found.acoustic[index] -= np.log(tree.entry[row])
-            row = tree.parent[row]
-    return found
+    active = int(beam.counts[ACTIVE])
+    rows = beam.prefix[:active]
+    tree.frame[rows] = beam.frame[:active]
+    with np.errstate(divide="ignore"):
+        acoustic = np.log(beam.blank[:active] + beam.other[:active]) + beam.scale[0]
+        score = acoustic if plain else acoustic + end_weights(fusion, tree, rows)
+    order = np.argsort(-score, kind="stable")[: min(most, int(np.sum(score > -np.inf)))]
+    # The prefixes that each of them went through, side by side, until all are past the empty one.
+    row, through = rows[order], []
+    while row.any():
+        through.append(row)
+        row = tree.parent[row]
+    path = np.array(through[::-1], np.uint32).reshape(len(through), len(order)).T
+    inside = path > ROOT
+    # A prefix may have come later than the longer one it is part of, when it came more than once: of the frames from
+    # there on the least, counting that each token has a frame of its own.
+    later = np.where(inside, tree.frame[path], np.iinfo(np.int32).max).astype(np.int64) - np.arange(path.shape[1])
+    frames = np.minimum.accumulate(later[:, ::-1], axis=1)[:, ::-1] + np.arange(path.shape[1])
+    acoustic = acoustic[order]
+    if not plain:
+        acoustic -= np.log(np.where(inside, tree.entry[path], 1.0)).sum(axis=1)
+    return Found(
+        score[order],
+        acoustic,
+        np.cumsum(inside.sum(axis=1)),
+        tree.token[path[inside]].astype(np.int32),
+        frames[inside].astype(np.int32),
+    )
 
 
 @compiled()
@@ -126,6 +119,9 @@ def run(
     Stops before a frame whose probabilities do not sum to 1, and where no prefix is left.
     """
     counts = beam.counts
+    if counts[FRAME] == 0 and not plain:
+        begin(fusion, memory, tree, beam.prefix[0])
+        beam.top[0] = tree.top[beam.prefix[0]]
     frames, block = len(log_probs) // tokens, len(room.probability) // tokens
     done_until = 0
     while counts[FRAME] < frames and counts[ACTIVE] > 0:
@@ -148,7 +144,7 @@ def run(
     return True
 
 
-@compiled(forceinline=True)
+@compiled(inline="always")
 def skip(beam: Beam, log_prob: float) -> None:
     """Take a frame for a blank with this log-probability."""
     if not beam.counts[FOLDED]:
@@ -159,7 +155,7 @@ def skip(beam: Beam, log_prob: float) -> None:
     beam.scale[0] += log_prob
 
 
-@compiled(forceinline=True)
+@compiled(inline="always")
 def take(
     frame: int,
     probability: np.ndarray,
@@ -258,7 +254,7 @@ def grow_fused(floor: float, count: int, fusion: Fusion, memory: Memory, tree: T
     return candidates
 
 
-@compiled(forceinline=True)
+@compiled(inline="always")
 def keep(
     frame: int,
     candidates: int,
@@ -314,7 +310,7 @@ def keep(
     beam.counts[ACTIVE] = active
 
 
-@compiled(forceinline=True)
+@compiled(inline="always")
 def find_or_add(prefix: int, token: int, fusion: Fusion, plain: bool, memory: Memory, tree: Tree, beam: Beam) -> int:
     """The prefix that has `token` after `prefix`, made where the tree does not have it."""
     child = tree.child[prefix]

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from asr.decoding.lexicon import Lexicon
-from asr.decoding.prefixes import ROOT, Tree
+from asr.decoding.prefixes import Tree
 from asr.decoding.pruning import compiled
 from asr.decoding.vocabulary import Vocabulary, build_vocabulary, child_of, no_vocabulary
 from asr.errors import ConfigError
@@ -191,13 +191,16 @@ def step(
     factors: np.ndarray,
     states: np.ndarray,
     state: int,
-    label: int,
+    label: int | np.integer,
 ) -> int:
-    """Place in the cache `[CACHED]` where e^(weight * log-probability) of `label` in `state` and the next state are."""
+    """Place in the cache `[CACHED]` where e^(weight * log-probability) of `label` in `state` and the next state are.
+
+    Labels are int64 wherever they come from: each other type would be compiled anew.
+    """
     key: Any = (np.int64(state) << 32) | np.int64(label)
     place = (key * 0x9E3779B97F4A7C1) >> 40 & (CACHED - 1)
     if keys[place] != key:
-        cost, after = advance(automaton, state, label)
+        cost, after = advance(automaton, np.int64(state), label)
         keys[place] = key
         factors[place] = np.exp(weight * cost) if after >= 0 else 0.0
         states[place] = after
@@ -215,7 +218,6 @@ class Memory(NamedTuple):
     rule_states: np.ndarray
 
 
-@njit(nogil=True)
 def new_memory(none: bool) -> Memory:
     """An empty memory, or one of no length for a search that does not need it."""
     size = 0 if none else CACHED
@@ -252,7 +254,7 @@ def factor_of(fusion: Fusion, memory: Memory, tree: Tree, prefix: int, token: in
         if token != fusion.space and (last == fusion.space or last == 0 or fusion.begins[token]):
             factor = fusion.word_factor
         if fusion.kind == TOKENS:
-            place = lm_step(fusion, memory, tree.lm[prefix], fusion.label[token])
+            place = lm_step(fusion, memory, tree.lm[prefix], np.int64(fusion.label[token]))
             factor *= memory.lm_factors[place]
     if fusion.ruled and factor > 0.0:
         place = rule_step(fusion, memory, tree.rule[prefix], token)
@@ -261,7 +263,7 @@ def factor_of(fusion: Fusion, memory: Memory, tree: Tree, prefix: int, token: in
 
 
 @compiled()
-def lm_step(fusion: Fusion, memory: Memory, state: int, label: int) -> int:
+def lm_step(fusion: Fusion, memory: Memory, state: int, label: int | np.integer) -> int:
     """Place in the memory of a step of the language model."""
     return step(fusion.lm, fusion.weight, memory.lm_keys, memory.lm_factors, memory.lm_states, state, label)
 
@@ -269,18 +271,18 @@ def lm_step(fusion: Fusion, memory: Memory, state: int, label: int) -> int:
 @compiled()
 def rule_step(fusion: Fusion, memory: Memory, state: int, token: int) -> int:
     """Place in the memory of a step of the rules."""
-    return step(fusion.rules, 1.0, memory.rule_keys, memory.rule_factors, memory.rule_states, state, token)
+    return step(fusion.rules, 1.0, memory.rule_keys, memory.rule_factors, memory.rule_states, state, np.int64(token))
 
 
-@compiled()
-def begin(fusion: Fusion, memory: Memory, tree: Tree) -> None:
+@compiled(inline="always")
+def begin(fusion: Fusion, memory: Memory, tree: Tree, root: int) -> None:
     """Fill in the empty prefix."""
-    tree.lm[ROOT], tree.node[ROOT], tree.rule[ROOT] = fusion.lm.start[0], 0, fusion.rules.start[0]
-    tree.entry[ROOT] = 1.0
-    settle(fusion, memory, tree, ROOT)
+    tree.lm[root], tree.node[root], tree.rule[root] = fusion.lm.start[0], 0, fusion.rules.start[0]
+    tree.entry[root] = 1.0
+    settle(fusion, memory, tree, root)
 
 
-@compiled()
+@compiled(inline="always")
 def enter(fusion: Fusion, memory: Memory, tree: Tree, parent: int, prefix: int) -> None:
     """Fill in a prefix from its parent and last token."""
     token = tree.token[prefix]
@@ -289,7 +291,7 @@ def enter(fusion: Fusion, memory: Memory, tree: Tree, parent: int, prefix: int) 
     if fusion.ruled:
         rule = memory.rule_states[rule_step(fusion, memory, rule, token)]
     if fusion.kind == TOKENS:
-        lm = memory.lm_states[lm_step(fusion, memory, lm, fusion.label[token])]
+        lm = memory.lm_states[lm_step(fusion, memory, lm, np.int64(fusion.label[token]))]
     elif fusion.kind == WORDS:
         if token == fusion.space:
             lm, node = tree.after[parent], 0
@@ -320,7 +322,7 @@ def settle(fusion: Fusion, memory: Memory, tree: Tree, prefix: int) -> None:
             finish, after = unknown, unknown_lm
             word = fusion.vocabulary.word[node]
             if word >= 0:
-                place = lm_step(fusion, memory, lm, word)
+                place = lm_step(fusion, memory, lm, np.int64(word))
                 finish, after = memory.lm_factors[place] * fusion.refund[node], memory.lm_states[place]
             if fusion.vocabulary.child_begin[node] == fusion.vocabulary.child_begin[node + 1]:
                 top = 0.0
@@ -331,18 +333,15 @@ def settle(fusion: Fusion, memory: Memory, tree: Tree, prefix: int) -> None:
     tree.top[prefix] = top * fusion.rule_top[tree.rule[prefix]]
 
 
-@compiled()
-def end_weight(fusion: Fusion, tree: Tree, prefix: int) -> float:
-    """Natural-log weight of the utterance's end after a prefix."""
-    weight = 0.0
+def end_weights(fusion: Fusion, tree: Tree, prefixes: np.ndarray) -> np.ndarray:
+    """Natural-log weights of the utterance's end after each of `prefixes`, float64; -inf where it must not end."""
+    weights = np.zeros(len(prefixes))
     if fusion.ruled:
-        weight += fusion.rules.final_weight[tree.rule[prefix]]
-    lm = tree.lm[prefix]
+        weights += fusion.rules.final_weight[tree.rule[prefixes]]
+    lm = tree.lm[prefixes]
     if fusion.kind == WORDS:
-        if tree.finish[prefix] == 0.0:
-            return -np.inf
-        weight += np.log(tree.finish[prefix])
-        lm = tree.after[prefix]
+        weights += np.log(tree.finish[prefixes])
+        lm = tree.after[prefixes]
     if fusion.kind != PLAIN:
-        weight += fusion.weight * fusion.lm.final_weight[lm]
-    return weight
+        weights += fusion.weight * fusion.lm.final_weight[lm].astype(np.float64)
+    return weights

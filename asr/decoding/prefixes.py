@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 NOTHING, ROOT = 0, 1
 """The first two prefixes: what the empty one is a child of, and the empty one."""
@@ -97,7 +96,6 @@ ACTIVE, PREFIXES, FRAME, FOLDED = range(4)
 """Places in `Beam.counts`: prefixes in the beam and in the tree, the next frame, whether the last one was skipped."""
 
 
-@njit(nogil=True)
 def new_tree(size: int, beam: int, plain: bool) -> Tree:
     """A tree with the empty prefix and room for `size`; `plain` where only the acoustic model counts.
 
@@ -133,7 +131,6 @@ def new_tree(size: int, beam: int, plain: bool) -> Tree:
     return tree
 
 
-@njit(nogil=True)
 def longer_tree(tree: Tree, beam: int, plain: bool) -> Tree:
     """A tree with the same prefixes and room for twice as many."""
     size = len(tree.parent)
@@ -148,7 +145,6 @@ def longer_tree(tree: Tree, beam: int, plain: bool) -> Tree:
     return grown
 
 
-@njit(nogil=True)
 def new_beam(size: int, most: int) -> Beam:
     """A beam that holds the empty prefix, and room for candidates of `most` tokens a frame."""
     room = size * (1 + most) + 8

@@ -38,7 +38,7 @@ class Automaton(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="never")
-def advance(automaton: Automaton, state: int, label: int) -> tuple[float, int]:
+def advance(automaton: Automaton, state: int | np.integer, label: int | np.integer) -> tuple[float, int]:
     """Weight of `label` in `state` and the state after it; (-inf, -1) where it is forbidden."""
     weight = 0.0
     while True:

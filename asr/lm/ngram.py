@@ -244,7 +244,7 @@ def _link(automaton: Automaton, bos: int, eos: int) -> None:
         for arc in range(automaton.arc_begin[state], automaton.arc_begin[state + 1]):
             after = 0
             if shorter >= 0:
-                after = advance(automaton, shorter, automaton.arc_label[arc])[1]
+                after = advance(automaton, np.int64(shorter), np.int64(automaton.arc_label[arc]))[1]
             if automaton.arc_next[arc] < 0:
                 automaton.arc_next[arc] = after
             else:

@@ -260,7 +260,7 @@ def test_vocabulary_spells_each_word_and_knows_the_best_below() -> None:
 
 def test_one_compiled_search_serves_every_kind_of_model() -> None:
     """Each new combination of types would cost a user the seconds of a compilation."""
-    from asr.decoding.beam_kernel import search
+    from asr.decoding.beam_kernel import run
 
     model, rules = Bigram(["a", "ab"], 1), Rules(0, forbidden=0.0).automaton
     fixed = Automaton(*(array.copy() for array in rules))
@@ -268,9 +268,9 @@ def test_one_compiled_search_serves_every_kind_of_model() -> None:
         array.flags.writeable = False
     log_probs = random_log_probs(0, 20)
     decode(BeamSearch(TOKENIZER), log_probs)
-    compiled = list(search.signatures)
+    compiled = list(run.signatures)
     for lm in (None, model.model("words"), Bigram(["▁", "a"], 1).model("characters")):
         for automaton in (None, rules, fixed):
             decode(BeamSearch(TOKENIZER, BeamOptions(nbest=3), lm=lm, token_automaton=automaton), log_probs)
     decode(BeamSearch(TOKENIZER, BeamOptions(blank_skip=1, prune=9, word_bonus=1)), log_probs.astype(np.float64))
-    assert search.signatures == compiled
+    assert run.signatures == compiled
