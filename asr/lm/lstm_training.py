@@ -83,7 +83,8 @@ def train_lstm(
         config: the shape of the network.
         training: how to train.
         validation: sentences that choose the best epoch; without them the last one is taken.
-        words: the vocabulary, to compare with another model of the same one; None counts the units of the text.
+        words: the vocabulary, to compare with another model of the same one; None counts the units of the text. An
+            adaptive output layer is only fast where the commonest come first.
         tokenizer: splits the text where the units are tokens, and gives the vocabulary.
         device: where to train; the model stays there.
         output: a folder that is written after every epoch that is the best so far.

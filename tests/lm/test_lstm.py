@@ -49,6 +49,7 @@ def step_by_step(network: Network, inputs: Tensor, targets: Tensor, cuts: tuple[
             i, f, g, o = (x @ w.T + bw + hidden[layer] @ u.T + bu).chunk(4, 1)
             cell[layer] = f.sigmoid() * cell[layer] + i.sigmoid() * g.tanh()
             x = hidden[layer] = o.sigmoid() * cell[layer].tanh()
+        assert network.output_bias is not None
         log_probs = (x @ weight.T + network.output_bias).log_softmax(-1)
         losses[-1].append(-log_probs[torch.arange(batch), targets[:, step]])
     return [torch.stack(chunk).mean() for chunk in losses]
@@ -145,8 +146,9 @@ def test_an_adaptive_output_is_a_head_and_tails(monkeypatch: pytest.MonkeyPatch,
     hidden = torch.randn(5, 16)
     head = (hidden @ parts.head.weight.T + parts.head.bias).softmax(-1)
     columns = [head[:, : bounds[0]]]
-    for number, (narrow, wide) in enumerate(parts.tail):
-        within = (hidden @ narrow.weight.T @ wide.weight.T).softmax(-1)
+    for number in range(len(parts.tail)):
+        narrow, wide = (parts.get_parameter(f"tail.{number}.{layer}.weight") for layer in (0, 1))
+        within = (hidden @ narrow.T @ wide.T).softmax(-1)
         assert within.shape[1] == bounds[number + 1] - bounds[number]
         columns.append(head[:, bounds[0] + number, None] * within)
     expected = torch.cat(columns, 1).log()
