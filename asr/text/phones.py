@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from asr.errors import TextError
-from asr.text.nearest import Nearest
 from asr.text.pronunciations import Pronunciations, read_pronunciations, written_pronunciations
 from asr.text.tokenizer import BLANK, SPACE, Tokenizer, Units
+
+FARTHEST = 0.5
+"""Phones to change, leave out or add, for each that was heard, that make another word of it at most; one always may."""
 
 
 class PhoneTokenizer(Tokenizer):
@@ -48,8 +50,9 @@ class PhoneTokenizer(Tokenizer):
             for word, spellings in self._spellings.items():
                 for spelling in spellings[:1] if first else spellings[1:]:
                     self._words.setdefault(spelling, word)
-        self._ways = [(spelling, word) for word, spellings in self._spellings.items() for spelling in spellings]
-        self._nearest: Nearest | None = None  # made when first needed
+        # Pronunciations as text, a character a phone, and their words: first the most frequent.
+        pairs = [(spelling, word) for word, spellings in self._spellings.items() for spelling in spellings]
+        self._sounds, self._sounding = ["".join(map(chr, sound)) for sound, _ in pairs], [word for _, word in pairs]
 
     @classmethod
     def from_words(cls, words: Mapping[str, int], dictionary: Pronunciations) -> PhoneTokenizer:
@@ -112,11 +115,13 @@ class PhoneTokenizer(Tokenizer):
         return " ".join(self._words.get(group) or self._near(group) or self._visible(group) for group in groups)
 
     def _near(self, group: Sequence[int]) -> str | None:
-        """The word that is pronounced nearly so; of several the most frequent one."""
-        if self._nearest is None:
-            self._nearest = Nearest([spelling for spelling, _ in self._ways])
-        place = self._nearest.find(group)
-        return None if place is None else self._ways[place][1]
+        """The word with the nearest pronunciation (Levenshtein), of several the most frequent; None where none is."""
+        from rapidfuzz import process  # not before it is needed: most starts of the program never do
+        from rapidfuzz.distance import Levenshtein
+
+        most, heard = max(1, int(FARTHEST * len(group))), "".join(map(chr, group))
+        found = process.extractOne(heard, self._sounds, scorer=Levenshtein.distance, score_cutoff=most)
+        return None if found is None else self._sounding[found[2]]
 
     def _visible(self, group: Sequence[int]) -> str:
         return f"<{'-'.join(self.tokens[index] for index in group).lower()}>"
