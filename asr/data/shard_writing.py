@@ -253,13 +253,13 @@ def _written(
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang the child
     stop = context.Event()
     with ProcessPoolExecutor(jobs, context, _start, (writer, stop)) as pool:
-        # Ctrl-C reaches every process of the terminal; the workers inherit that they do not hear it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            waiting = [pool.submit(_write, number, piece) for number, piece in enumerate(pieces)]
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        try:
+            # Ctrl-C reaches every process of the terminal; the workers inherit that they do not hear it.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                waiting = [pool.submit(_write, number, piece) for number, piece in enumerate(pieces)]
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             for future in waiting:
                 yield future.result()
         except BrokenProcessPool:

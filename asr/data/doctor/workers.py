@@ -57,27 +57,28 @@ def check_all(
         try:
             for chunk in chunks:
                 with _interrupts_held():  # the workers inherit it: Ctrl-C reaches every process of the terminal
-                    waiting.append((chunk, pool.submit(_check, chunk)))
+                    future = pool.submit(_check, chunk)
+                waiting.append((chunk, future))
                 if len(waiting) > 3 * jobs:
-                    yield _first(waiting)
+                    yield waiting[0][0], waiting[0][1].result()
+                    waiting.popleft()
             while waiting:
-                yield _first(waiting)
+                yield waiting[0][0], waiting[0][1].result()
+                waiting.popleft()
+        except BrokenProcessPool:  # of a result that is waited for, or of submitting the next chunk
+            raise AsrError(_killed(waiting[0][0] if waiting else chunk)) from None
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
 
-def _first(waiting: deque[tuple[Chunk, Future[list[Checked]]]]) -> tuple[Chunk, list[Checked]]:
-    chunk, future = waiting.popleft()
-    try:
-        return chunk, future.result()
-    except BrokenProcessPool:
-        first, last = chunk.utterances[0].id, chunk.utterances[-1].id
-        raise AsrError(
-            f"a checking process was killed, by the system for want of memory or by a damaged recording, "
-            f"at {chunk.part} utterances {first!r} to {last!r} or soon after; try fewer --jobs, "
-            "or check those utterances alone"
-        ) from None
+def _killed(chunk: Chunk) -> str:
+    first, last = chunk.utterances[0].id, chunk.utterances[-1].id
+    return (
+        f"a checking process was killed, by the system for want of memory or by a damaged recording, "
+        f"at {chunk.part} utterances {first!r} to {last!r} or soon after; try fewer --jobs, "
+        "or check those utterances alone"
+    )
 
 
 @contextmanager
