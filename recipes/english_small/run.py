@@ -1,4 +1,4 @@
-"""en-small, the English model that comes with asr: prepare, train twice, tune, calibrate, score, pack.
+"""en-small, the English model that comes with asr: prepare, train in stages, tune, calibrate, score, pack.
 
 python recipes/english_small/text.py data/english_small/books
 python recipes/english_small/run.py --source data/corpora/LibriSpeech --text librispeech-train-clean-100.txt \
@@ -17,7 +17,6 @@ import typer
 import asr
 from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
-from asr.config import Config
 from asr.data.manifest import read_manifest
 from asr.data.selecting import Rules, filter_manifest, merge
 from asr.decoding.lexicon import Lexicon
@@ -36,6 +35,9 @@ from asr.training import TrainingResult
 
 DEV_UTTERANCES = 150
 """Of the dev set: they choose the epoch, the weight of the language model and the calibration."""
+
+STAGES = {"clean": "config.yaml", "surroundings": "surroundings.yaml", "spoken": "spoken.yaml"}
+"""The trainings, each of which goes on from the one before; the last only with synthetic speech."""
 
 TUNED_BEAM = 64
 """Prefixes while the weights are sought."""
@@ -57,8 +59,12 @@ def main(
     prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 0 1",
     beam: Annotated[int, typer.Option(min=1, help="Prefixes that the packed model keeps.")] = 256,
     vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 60_000,
+    spoken: Annotated[
+        list[Path] | None,
+        typer.Option(help="Manifest of synthetic speech (speak.py) for a third training; repeatable."),
+    ] = None,
     first: Annotated[
-        str | None, typer.Option(help="Model that the first training made; it is not trained again.")
+        str | None, typer.Option(help="Model that the trainings before the last made; they are not run again.")
     ] = None,
     package: Annotated[Path | None, typer.Option(help="Folder to pack the model into; made anew.")] = None,
     seed: recipe.Seed = 0,
@@ -75,30 +81,33 @@ def main(
     console = recipe.console()
     parts = [part.strip() for part in subsets.split(",")]
     found = recipe.prepare("librispeech", source=source, output=data, parts=[*parts, dev])
-    train, chosen = data / "train", data / "dev"
-    once(lambda: merge([found[part] for part in parts], train, overwrite=True))
+    real, train, chosen = data / "train", data / "train-spoken" if spoken else data / "train", data / "dev"
+    once(lambda: merge([found[part] for part in parts], real, overwrite=True))
+    if spoken:
+        once(lambda: merge([real, *spoken], train, overwrite=True))
     once(lambda: filter_manifest(found[dev], chosen, Rules(), sample=DEV_UTTERANCES, overwrite=True))
 
-    texts: list[str | Path] = [*(text or [train])]
+    texts: list[str | Path] = [*(text or [real])]
     lm = train_ngram(texts, order, prune=[int(least) for least in prune.split()], limit_vocabulary=vocabulary).model
     words, lexicon = data / "words.txt", data / "lexicon.txt"
     once(lambda: write_text(words, "".join(f"{word}\n" for word in lm.words if not word.startswith("<"))))
     once(lambda: pronounce_texts([train, words]).save(lexicon))
 
-    overrides = [f"data.train={train}", f"data.dev={chosen}", f"text.lexicon={lexicon}", f"training.seed={seed}"]
-
-    def trained(config: str, folder: Path, *more: str) -> tuple[Config, TrainingResult]:
-        settings = asr.load_config(Path(__file__).with_name(config), [*overrides, *more, *(set_ or [])])
+    overrides = [f"data.dev={chosen}", f"text.lexicon={lexicon}", f"training.seed={seed}"]
+    stages = list(STAGES) if spoken else list(STAGES)[:2]
+    seconds: dict[str, float] = {}
+    init = first
+    for stage in stages if first is None else stages[-1:]:
+        last = stage == stages[-1]
+        more = [f"data.train={train if last else real}", *([f"training.init={init}"] if init else []), *(set_ or [])]
+        settings = asr.load_config(Path(__file__).with_name(STAGES[stage]), [*overrides, *more])
+        folder = output if last else output / stage
         training, _ = recipe.train_and_evaluate(
             settings, folder, {}, device=device, overwrite=overwrite, console=console
         )
-        return asr.load_config(folder / CONFIG), training  # the second has the architecture of the first
-
-    before = 0.0
-    if first is None:
-        first = str(output / "clean")
-        before = trained("config.yaml", output / "clean")[1].train_seconds
-    settings, training = trained("surroundings.yaml", output, f"training.init={first}")
+        seconds[stage] = training.train_seconds
+        init = str(folder)
+    settings = asr.load_config(output / CONFIG)  # with the architecture of the first
     model = asr.load_model(output, device=device, decoding={"method": "greedy", "lm": None, "lexicon": None})
     scores = {"greedy": asr.evaluate(model, found[dev])}
     console.print(f"tuning the weight of a {order}-gram of {lm.ngrams} n-grams on {DEV_UTTERANCES} utterances ...")
@@ -117,11 +126,11 @@ def main(
         "decoders": {name: score.to_dict() for name, score in scores.items()},
         "tuned": best._asdict(),
         "lm": {"ngrams": list(lm.ngrams), "text": list(map(str, texts))},
-        "first": {"model": first, "train_seconds": before},
+        "stages": {"first": first, "train_seconds": seconds},
     }
     results = recipe.results(scores[f"beam {beam}, {order}-gram"], training, settings, **extra)
     recipe.write_results(output, results)
-    once(lambda: write_text(output / CARD, card(train, parts, dev, training, scores, results)))
+    once(lambda: write_text(output / CARD, card(train, real, parts, dev, training, scores, results)))
     console.print(recipe.score_table(f"en-small on {dev}, seed {seed}", scores))
     if package is not None:
         size = once(lambda: pack(output, package))
@@ -130,6 +139,7 @@ def main(
 
 def card(
     train: Path,
+    real: Path,
     parts: list[str],
     dev: str,
     training: TrainingResult,
@@ -138,8 +148,10 @@ def card(
 ) -> str:
     """The model card: data and their licences, error rates with intervals, weaknesses, and how to make it again."""
     model, tuned, ngrams = results["config"]["model"], results["tuned"], results["lm"]["ngrams"]
-    heard = list(read_manifest(train))
+    heard = list(read_manifest(real))
     hours, speakers = sum(one.duration for one in heard) / 3600, len({one.speaker for one in heard})
+    made = sum(one.duration for one in read_manifest(train)) / 3600 - hours
+    synthetic = f"{made:.1f} h of synthetic speech besides" if train != real else "No synthetic speech"
     rows = []
     for name, score in scores.items():
         low, high = score.wer_interval
@@ -147,9 +159,10 @@ def card(
         rows.append(f"| {dev}, {name} | {score.wer:.2%} | [{100 * low:.2f}, {100 * high:.2f}] | {speed:.0f} |")
     table = "\n".join(rows)
     kind = f"{model['layers']} x {model['hidden']} bidirectional {model['cell'].upper()}"
-    before = results["first"]
-    start = f"{before['train_seconds']:.0f} s" if before["train_seconds"] else f"that of {before['model']}"
-    trained = f"{start}, then {results['train_seconds']:.0f} s on {results['hardware']}, seed {results['seed']}"
+    stages = results["stages"]
+    steps = [f"that of {stages['first']}"] if stages["first"] else []
+    steps += [f"{name} {took:.0f} s" for name, took in stages["train_seconds"].items()]
+    trained = f"{', then '.join(steps)}, on {results['hardware']}, seed {results['seed']}"
     lm = " + ".join(f"{count:,}" for count in ngrams)
     texts = ", ".join(Path(path).name for path in results["lm"]["text"])
     return f"""# en-small
@@ -173,7 +186,7 @@ weight of the priors {tuned["prior_weight"]:g} |
 these scorings, with whatever else the machine had to do.
 
 **Data.** LibriSpeech (Panayotov et al. 2015), {", ".join(parts)}: {hours:.1f} h of {speakers} people reading
-public-domain books for LibriVox, CC BY 4.0, https://www.openslr.org/12. No synthetic speech. Pronunciations: CMUdict
+public-domain books for LibriVox, CC BY 4.0, https://www.openslr.org/12. {synthetic}. Pronunciations: CMUdict
 (BSD, Copyright 1993-2015 Carnegie Mellon University), or guessed by letter-to-sound. Language model: {texts};
 recipes/english_small says what is in them.
 

@@ -189,7 +189,7 @@ def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, sp
     assert set(results["decoders"]) == {"greedy", "beam 8, 2-gram", "beam 64, 2-gram"}
     assert results["wer"] == results["decoders"]["beam 8, 2-gram"]["wer"] < 0.3
     assert results["config"]["training"]["init"] == "model/clean"
-    assert results["first"]["train_seconds"] > 0
+    assert list(results["stages"]["train_seconds"]) == ["clean", "surroundings"]
     model = asr.load_model(tmp_path / "packed", device="cpu")
     assert (model.decoding.beam, model.decoding.lexicon) == (8, "lexicon.txt")
     assert asr.evaluate(model, tmp_path / "data/dev-clean").wer == pytest.approx(results["wer"], abs=0.02)
@@ -201,6 +201,15 @@ def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, sp
     assert {"priors.json", "lm.lmz"} <= {path.name for path in (tmp_path / "packed").iterdir()}
     again = run("english_small", *places, *options, *settings, cwd=tmp_path)
     assert (again.returncode, "packed exists already" in again.stderr) == (2, True)
+
+    spoken = ("--first", "packed", "--spoken", "data/train-clean-5", "--data", "data", "--output", "third")
+    third = run("english_small", "--source", librispeech, *spoken, *options, *settings, cwd=tmp_path)
+    assert third.returncode == 0, third.stderr
+    results = json.loads((tmp_path / "third/results.json").read_text())
+    assert list(results["stages"]["train_seconds"]) == ["spoken"]
+    assert results["config"]["training"]["init"] == "packed"
+    assert results["config"]["data"]["train"] == "data/train-spoken"
+    assert "that of packed, then spoken" in (tmp_path / "third/README.md").read_text()
 
     tuned = run("fine_tuning", "--source", an4, "--init", "packed", "--minutes", "0.3,1", *settings, cwd=tmp_path)
     assert tuned.returncode == 0, tuned.stderr
