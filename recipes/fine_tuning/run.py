@@ -25,6 +25,7 @@ STEPS = {"scratch": 900, "fine-tuned": 600}
 """Batches that a training takes, in as many epochs as that makes of its minutes: what is fine-tuned knows much already.
 """
 CONFIGS = {"scratch": "scratch.yaml", "fine-tuned": "tuned.yaml"}
+LEXICON = Path(__file__).parents[1] / "an4" / "lexicon.txt"
 
 
 class Kind(StrEnum):
@@ -70,6 +71,7 @@ def main(
             base = asr.load_config(Path(__file__).with_name(file))
             epochs = max(1, round(STEPS[name] * base.data.batch_seconds / (60 * size)))
             overrides = [f"data.train={train}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
+            overrides.append(f"text.lexicon={LEXICON}")
             overrides += [f"training.epochs={epochs}", *([f"training.init={init}"] if name is Kind.TUNED else [])]
             config = asr.load_config(Path(__file__).with_name(file), [*overrides, *(set_ or [])])
             folder = output / f"{name}-{size:g}"

@@ -202,16 +202,23 @@ def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, sp
     again = run("english_small", *places, *options, *settings, cwd=tmp_path)
     assert (again.returncode, "packed exists already" in again.stderr) == (2, True)
 
-    spoken = ("--first", "packed", "--spoken", "data/train-clean-5", "--data", "data", "--output", "third")
-    third = run("english_small", "--source", librispeech, *spoken, *options, *settings, cwd=tmp_path)
+    (tmp_path / "more.txt").write_text("".join(f"{text}\n" for text in speech.sentences(50, seed=10)))
+    voices = speech.corpus(tmp_path / "voices", speech.sentences(8, seed=11), name="spoken")
+    spoken = ("--first", "packed", "--spoken", voices, "--data", "data", "--output", "third", "--text", "more.txt")
+    third = run("english_small", "--source", librispeech, *options, *spoken, *settings, cwd=tmp_path)
     assert third.returncode == 0, third.stderr
     results = json.loads((tmp_path / "third/results.json").read_text())
     assert list(results["stages"]["train_seconds"]) == ["spoken"]
     assert results["config"]["training"]["init"] == "packed"
     assert results["config"]["data"]["train"] == "data/train-spoken"
-    assert "that of packed, then spoken" in (tmp_path / "third/README.md").read_text()
+    assert sum(results["lm"]["shares"]) == pytest.approx(1)
+    card = (tmp_path / "third/README.md").read_text()
+    assert "that of packed, then spoken" in card
+    assert f"text.txt ({results['lm']['shares'][0]:.0%}), more.txt" in card
 
-    tuned = run("fine_tuning", "--source", an4, "--init", "packed", "--minutes", "0.3,1", *settings, cwd=tmp_path)
+    letters = ("--set", "text.units=characters", "--set", "text.lexicon=null")
+    sizes = ("--init", "packed", "--minutes", "0.3,1")
+    tuned = run("fine_tuning", "--source", an4, *sizes, *settings, *letters, cwd=tmp_path)
     assert tuned.returncode == 0, tuned.stderr
     rows = json.loads((tmp_path / "exp/fine_tuning/results.json").read_text())["rows"]
     assert [(row["minutes"], row["kind"]) for row in rows] == (
