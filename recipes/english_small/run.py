@@ -27,11 +27,9 @@ from asr.evaluation.calibration import fit_calibration
 from asr.evaluation.sharing import once
 from asr.evaluation.tuning import tune, write_tuned
 from asr.files import write_text
-from asr.lm.corpus import Sentences
 from asr.lm.lexicon import pronounce_texts
-from asr.lm.mixing import fitted_weights, mix
 from asr.lm.training import train_ngram
-from asr.lm.units import SPECIAL, splitter
+from asr.lm.units import SPECIAL
 from asr.model.folders import CARD, CONFIG
 from asr.training import TrainingResult
 
@@ -91,14 +89,8 @@ def main(
 
     texts: list[str | Path] = [*(text or [real])]
     words, lexicon = data / "words.txt", data / "lexicon.txt"
-    pruned = [int(least) for least in prune.split()]
-    lm = train_ngram(texts, order, prune=pruned, limit_vocabulary=vocabulary).model
+    lm = train_ngram(texts, order, prune=[int(least) for least in prune.split()], limit_vocabulary=vocabulary).model
     once(lambda: write_text(words, "".join(f"{word}\n" for word in lm.words if not word.startswith("<"))))
-    shares = [1.0]
-    if len(texts) > 1:  # each text by itself, and as much of it as dev would have
-        each = [train_ngram([one], order, prune=pruned, vocabulary=words).model for one in texts]
-        shares = fitted_weights(each, Sentences([chosen], splitter("words")))
-        lm = mix(each, shares)
     once(lambda: pronounce_texts([train, words]).save(lexicon))
 
     overrides = [f"data.dev={chosen}", f"text.lexicon={lexicon}", f"training.seed={seed}"]
@@ -133,7 +125,7 @@ def main(
     extra = {
         "decoders": {name: score.to_dict() for name, score in scores.items()},
         "tuned": best._asdict(),
-        "lm": {"ngrams": list(lm.ngrams), "text": list(map(str, texts)), "shares": shares},
+        "lm": {"ngrams": list(lm.ngrams), "text": list(map(str, texts))},
         "stages": {"first": first, "train_seconds": seconds},
     }
     results = recipe.results(scores[f"beam {beam}, {order}-gram"], training, settings, **extra)
@@ -172,8 +164,7 @@ def card(
     steps += [f"{name} {took:.0f} s" for name, took in stages["train_seconds"].items()]
     trained = f"{', then '.join(steps)}, on {results['hardware']}, seed {results['seed']}"
     lm = " + ".join(f"{count:,}" for count in ngrams)
-    shares = zip(results["lm"]["text"], results["lm"]["shares"], strict=True)
-    texts = ", ".join(f"{Path(path).name} ({share:.0%})" for path, share in shares)
+    texts = ", ".join(Path(path).name for path in results["lm"]["text"])
     return f"""# en-small
 
 Read English: {kind}, CTC over phones, a word n-gram.
