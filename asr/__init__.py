@@ -10,6 +10,7 @@ Names are imported when first used: `import asr` alone is cheap, `asr --help` ne
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from asr.scoring import Score, score
     from asr.training import TrainingResult, train
     from asr.transcription import Transcriber, Transcript, load_model
+
+# OpenMP reads it when torch is loaded. Its threads wait for each other at the end of every operation, and spin for some
+# 300,000 rounds before they sleep: beside another program they take the core from the one that is waited for.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _HOMES = {
     "AsrError": "asr.errors",
