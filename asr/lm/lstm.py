@@ -18,7 +18,7 @@ import torch.nn.functional as F
 import yaml
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from asr.config.section import Section
@@ -279,7 +279,7 @@ class LstmLanguageModel:
             ):
                 config.write_text(yaml.safe_dump(self.config.model_dump(), sort_keys=False), encoding="utf-8")
                 vocabulary.write_text("".join(f"{word}\n" for word in self.words), encoding="utf-8", newline="\n")
-                save_file(tensors, weights)
+                weights.write_bytes(save(tensors))  # save_file would let nobody but the owner read it
         except (OSError, SafetensorError) as error:
             raise OutputError(f"{folder}: cannot be written ({error}); make room, or choose another place") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from asr.config import Config, load_config, save_config
@@ -38,7 +38,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     described[CHECKSUM] = _checksum(plain, described)
     try:
         with replacing(path) as partial:
-            save_file(plain, partial, described)
+            partial.write_bytes(save(plain, described))  # save_file would let nobody but the owner read it
             _flush(partial)
         _flush(path.parent)  # or the new name is lost when the power fails
     except (OSError, SafetensorError) as error:

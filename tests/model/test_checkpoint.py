@@ -56,6 +56,15 @@ def test_folder_reads_back_as_the_same_model(tmp_path: Path) -> None:
     assert torch.equal(loaded(waveforms, lengths)[0], model(waveforms, lengths)[0])
 
 
+def test_whoever_may_read_the_folder_may_read_its_weights(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        saved(tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert {(tmp_path / "model" / name).stat().st_mode & 0o777 for name in FILES} == {0o644}
+
+
 def test_folder_can_be_moved(tmp_path: Path) -> None:
     saved(tmp_path / "here")
     shutil.move(tmp_path / "here", tmp_path / "there")
