@@ -19,7 +19,7 @@ from asr.data.examples import Example
 from asr.data.loading import SpeechDataset, collate
 from asr.data.manifest import read_manifest
 from asr.decoding.beam import BeamOptions, BeamSearch
-from asr.decoding.decoder import PRUNING
+from asr.decoding.decoder import of_lexicon
 from asr.decoding.greedy import greedy
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.priors import divided, save_priors, summed
@@ -116,8 +116,7 @@ def tune(
     tokenizer = recogniser.tokenizer
     options = BeamOptions(beam=beam or BEAMS[1])
     if lexicon is not None or tokenizer.units == "phones":
-        prune, token_min = PRUNING["lexicon"]
-        options = replace(options, prune=prune, token_min_log_prob=token_min)
+        options = of_lexicon(options, lm)
 
     def measured(search: BeamSearch, prior: float = 0.0) -> tuple[float, float]:
         def texts() -> list[str]:

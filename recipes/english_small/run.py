@@ -57,7 +57,7 @@ def main(
     ] = None,
     order: Annotated[int, typer.Option(min=1, help="Length of its longest n-grams.")] = 3,
     prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 0 1",
-    beam: Annotated[int, typer.Option(min=1, help="Prefixes that the packed model keeps.")] = 256,
+    beam: Annotated[int, typer.Option(min=1, help="Prefixes that the packed model keeps.")] = 1024,
     vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 60_000,
     spoken: Annotated[
         list[Path] | None,

@@ -8,7 +8,8 @@ import pytest
 from asr.audio import load_audio
 from asr.config import DecodingConfig
 from asr.data.manifest import read_manifest
-from asr.decoding.decoder import beam_settings
+from asr.decoding.beam import BeamOptions
+from asr.decoding.decoder import MANY, OF_FEW_WORDS, OF_MANY_WORDS, beam_settings, of_lexicon
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AsrError, ConfigError
 from asr.lm.training import train_ngram
@@ -112,6 +113,17 @@ def test_a_lexicon_lets_only_its_words_out(trained: Trained, lm: Path, tmp_path:
     for model in (None, str(lm)):
         found = decoded(trained, lexicon=str(tmp_path / "words.txt"), lm=model)
         assert {word for text in found for word in text.split()} == {"ab", "bad", "cafe"}
+
+
+def test_only_among_many_words_the_unlikely_is_pruned(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"w{number}\n" for number in range(MANY)))
+    many = train_ngram([text], 1).model
+    few = train_ngram([text], 1, limit_vocabulary=MANY - 10).model
+    letters = train_ngram([text], 1, "characters").model
+    for lm, pruning in ((many, OF_MANY_WORDS), (few, OF_FEW_WORDS), (letters, OF_FEW_WORDS), (None, OF_FEW_WORDS)):
+        options = of_lexicon(BeamOptions(beam=7), lm)
+        assert (options.prune, options.token_min_log_prob, options.beam) == (*pruning, 7)
 
 
 def test_a_second_pass_reorders_the_best_texts(trained: Trained, tmp_path: Path) -> None:
