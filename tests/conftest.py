@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the models here are too small for more threads
 
+import hypothesis
 import numpy as np
 import pytest
 import soundfile
@@ -25,6 +26,10 @@ from asr.data.manifest import Utterance, write_manifest
 if TYPE_CHECKING:
     from asr.training import TrainingResult
     from asr.transcription import Transcriber
+
+# On a busy machine examples take as long as they take: that is no failure.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RATE = 8000
