@@ -21,7 +21,7 @@ from asr.evaluation import Evaluation
 from asr.evaluation.sharing import is_main, once
 from asr.model.folders import DEFAULT
 
-STEPS = {"scratch": 1500, "fine-tuned": 1000}
+STEPS = {"scratch": 1500, "fine-tuned": 600}
 """Batches that a training takes, in as many epochs as that makes of its minutes: what is fine-tuned knows much already.
 """
 CONFIGS = {"scratch": "scratch.yaml", "fine-tuned": "tuned.yaml"}
