@@ -3,7 +3,7 @@
 python recipes/english_small/speak.py books.txt --engine hibari --hours 2 --output data/hibari
 python recipes/english_small/speak.py books.txt --engine kokoro --voices package/voices --output data/kokoro
 
-What the three engines are and need stands in synthesisers.py. A call that was cut off goes on; one with more hours adds
+What the four engines are and need stands in synthesisers.py. A call that was cut off goes on; one with more hours adds
 to what is there.
 """
 
