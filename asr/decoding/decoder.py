@@ -18,14 +18,15 @@ from asr.text import Tokenizer
 
 if TYPE_CHECKING:
     from asr.decoding.beam import BeamOptions, BeamSearch
+    from asr.decoding.lexicon import Lexicon
     from asr.lm.ngram import NgramModel
 
 IN_GRAMMAR, OF_FEW_WORDS = (60.0, -30.0), (25.0, -15.0)
 """`prune` and `token_min_log_prob` where rules may allow only what the model finds unlikely: usual pruning would lose
 every path that can end well."""
 OF_MANY_WORDS, MANY = (14.0, -9.0), 10_000
-"""The same with a language model of so many words, of which one is always near: en-small finds the same words, and four
-times the beam takes as long as the one before."""
+"""The same where lexicon and language model have so many words, of which one is always near: en-small finds the same
+words, and four times the beam takes as long as the one before."""
 RESCORED = 50
 """Texts that a second pass reorders."""
 
@@ -91,14 +92,14 @@ class Decoder:
             nbest=max(settings.nbest, RESCORED) if settings.rescore is not None else settings.nbest,
         )
         lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
+        lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
         # A model of phones writes the words of a language model by the lexicon that it has itself.
         own = self.tokenizer.units == "phones" and lm is not None and lm.units == "words"
         if settings.grammar is not None:
             prune, token_min = IN_GRAMMAR
             options = replace(options, prune=prune, token_min_log_prob=token_min)
-        elif settings.lexicon is not None or own:
-            options = of_lexicon(options, lm)
-        lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
+        elif lexicon is not None or own:
+            options = of_lexicon(options, lm, lexicon)
         return BeamSearch(
             self.tokenizer,
             options,
@@ -116,9 +117,13 @@ class Decoder:
         return Path(name)
 
 
-def of_lexicon(options: BeamOptions, lm: NgramModel | None) -> BeamOptions:
-    """`options` with the pruning that a search over the words of a lexicon needs."""
-    many = lm is not None and lm.units == "words" and len(lm.words) >= MANY
+def of_lexicon(options: BeamOptions, lm: NgramModel | None, lexicon: Lexicon | None) -> BeamOptions:
+    """`options` with the pruning that a search over the words of a lexicon needs; None: the one of the model itself.
+
+    A few words of a lexicon beside a large language model are still few: only what both have comes out.
+    """
+    large = lm is not None and lm.units == "words" and len(lm.words) >= MANY
+    many = large and lexicon is not None and len(lexicon.words) >= MANY
     prune, token_min = OF_MANY_WORDS if many else OF_FEW_WORDS
     return replace(options, prune=prune, token_min_log_prob=token_min)
 

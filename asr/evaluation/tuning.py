@@ -116,7 +116,7 @@ def tune(
     tokenizer = recogniser.tokenizer
     options = BeamOptions(beam=beam or BEAMS[1])
     if lexicon is not None or tokenizer.units == "phones":
-        options = of_lexicon(options, lm)
+        options = of_lexicon(options, lm, lexicon)
 
     def measured(search: BeamSearch, prior: float = 0.0) -> tuple[float, float]:
         def texts() -> list[str]:

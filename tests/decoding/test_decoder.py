@@ -10,9 +10,11 @@ from asr.config import DecodingConfig
 from asr.data.manifest import read_manifest
 from asr.decoding.beam import BeamOptions
 from asr.decoding.decoder import MANY, OF_FEW_WORDS, OF_MANY_WORDS, beam_settings, of_lexicon
+from asr.decoding.lexicon import Lexicon
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AsrError, ConfigError
 from asr.lm.training import train_ngram
+from asr.text import Tokenizer
 
 if TYPE_CHECKING:
     from tests.conftest import Trained
@@ -121,8 +123,18 @@ def test_only_among_many_words_the_unlikely_is_pruned(tmp_path: Path) -> None:
     many = train_ngram([text], 1).model
     few = train_ngram([text], 1, limit_vocabulary=MANY - 10).model
     letters = train_ngram([text], 1, "characters").model
-    for lm, pruning in ((many, OF_MANY_WORDS), (few, OF_FEW_WORDS), (letters, OF_FEW_WORDS), (None, OF_FEW_WORDS)):
-        options = of_lexicon(BeamOptions(beam=7), lm)
+    tokenizer = Tokenizer.from_characters("w0123456789")
+    words = Lexicon.from_words([f"w{number}" for number in range(MANY)], tokenizer)
+    own = Lexicon.from_words(["w1", "w2"], tokenizer)  # a user's few, beside the large language model
+    for lm, lexicon, pruning in (
+        (many, words, OF_MANY_WORDS),
+        (many, own, OF_FEW_WORDS),
+        (many, None, OF_FEW_WORDS),
+        (few, words, OF_FEW_WORDS),
+        (letters, words, OF_FEW_WORDS),
+        (None, words, OF_FEW_WORDS),
+    ):
+        options = of_lexicon(BeamOptions(beam=7), lm, lexicon)
         assert (options.prune, options.token_min_log_prob, options.beam) == (*pruning, 7)
 
 
