@@ -128,8 +128,10 @@ def _process(python: Path, system: System, threads: int, rest: list[str]) -> sub
 
 def _load_asr(options: dict[str, Any]) -> Transcribe:
     import asr
+    from asr.decoding.recogniser import light_device
 
-    model = asr.load_model(options["model"], device="cpu", decoding=options["decoding"], threads=options["threads"])
+    device = light_device(options["model"])  # as `asr transcribe`
+    model = asr.load_model(options["model"], device=device, decoding=options["decoding"], threads=options["threads"])
 
     def transcribe(files: Sequence[str]) -> list[str]:
         if not options["together"]:

@@ -22,7 +22,6 @@ from asr.cli.common import (
     INTERRUPTED,
     Beam,
     DecodingThreads,
-    Device,
     Grammar,
     Hotwords,
     LexiconFile,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from asr.cli.transcribe_progress import Progress
+    from asr.decoding.decoder import Decoder
     from asr.transcription.outputs import Outputs
     from asr.transcription.sources import Recording, Sources
     from asr.transcription.transcriber import Source, Transcriber
@@ -111,7 +111,12 @@ def command(
     lexicon: LexiconFile = None,
     rescore: Rescore = None,
     threads: DecodingThreads = None,
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto: the GPU when there is one, else numpy; cuda, cuda:N; cpu: by torch; numpy: by NumPy alone."
+        ),
+    ] = "auto",
     batch_seconds: Annotated[
         float | None, typer.Option("--batch-seconds", min=1, help="Seconds of audio decoded at once; a GPU likes more.")
     ] = None,
@@ -139,10 +144,13 @@ def command(
     @memory_returned()
     @quick_imports()
     def load() -> Transcriber:
-        bound_kernel_cache()
-        set_threads(threads or 1)
+        from asr.decoding.recogniser import NUMPY, light_device
         from asr.transcription.transcriber import load_model
 
+        chosen = light_device(model) if device == "auto" else device
+        if chosen != NUMPY:
+            bound_kernel_cache()
+            set_threads(threads or 1)
         decoding = decoding_options(
             beam=beam,
             lm=lm,
@@ -156,7 +164,7 @@ def command(
             batch_seconds=batch_seconds,
             word_times=word_times or in_colour or not WORD_TIMES.isdisjoint(formats) or None,
         )
-        return load_model(model, device=device, decoding=decoding, threads=threads)
+        return load_model(model, device=chosen, decoding=decoding, threads=threads)
 
     interrupted = False
     progress = Progress(sources.count + len(sources.problems))
@@ -235,21 +243,23 @@ class _Run:
             return
         with self.progress:
             transcriber = load()
-            if transcriber.decoding.method == "beam" and transcriber.aligns:  # an attention head compiles nothing
-                self._compile(transcriber)
+            from asr.decoding.decoder import Decoder
+
+            if transcriber.decoding.method == "beam" and isinstance(transcriber.decoder, Decoder):
+                self._compile(transcriber.decoder)
             self.progress.start(legend=self.in_colour)
             for result in transcriber.transcribe_many(chain([first], todo), progress=self.progress.heard):
                 self._take(result)
 
-    def _compile(self, transcriber: Transcriber) -> None:
+    def _compile(self, decoder: Decoder) -> None:
         """Decode one frame, in which nothing is likelier than anything else: whoever waits should know what for."""
-        import torch
+        import numpy as np
 
         notice = Timer(COMPILING_SECONDS, self.progress.note, [COMPILING])
         notice.start()
         try:
-            frame = torch.zeros(1, 1, len(transcriber.tokenizer)).log_softmax(-1)
-            transcriber.decoder(frame, torch.tensor([1]))
+            tokens = len(decoder.tokenizer)
+            decoder(np.full((1, 1, tokens), -np.log(tokens), np.float32), np.array([1]))
         finally:
             notice.cancel()
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
-from torch.utils.data import Sampler
-
 from asr.errors import TrainingError
 
 
@@ -56,7 +54,7 @@ class Stage:
     batches: list[list[int]]
 
 
-class BatchSampler(Sampler[list[tuple[int, int]]]):
+class BatchSampler:
     """Batches of `(epoch, index)`; the epoch travels along because augmentation is a function of it.
 
     The order depends on seed and epoch alone, so training can continue from any batch of any epoch, with any number of

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+import numpy as np
 
 from asr.config import Config, DecodingConfig
+from asr.decoding.arrays import as_array
 from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.priors import divided, load_priors
@@ -17,6 +18,8 @@ from asr.errors import ConfigError
 from asr.text import Tokenizer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from asr.decoding.beam import BeamOptions, BeamSearch
     from asr.decoding.lexicon import Lexicon
     from asr.lm.ngram import NgramModel
@@ -59,13 +62,14 @@ class Decoder:
             if self._second.units == "tokens" and tokenizer.units == "phones":
                 raise ConfigError("rescoring the words of a model of phones needs a language model of words")
 
-    def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+    def __call__(self, log_probs: np.ndarray | Tensor, lengths: np.ndarray | Tensor) -> list[list[Hypothesis]]:
         """N-best lists, best first, of `log_probs` `[batch, frames, tokens]` with `lengths` `[batch]`."""
         if self._search is None:
             return [[hypothesis] for hypothesis in greedy(log_probs, lengths, self.tokenizer)]
+        values = as_array(log_probs)
         if self._priors is not None:
-            log_probs = divided(log_probs.float(), self._priors, self.settings.prior_weight)
-        found = self._search.decode(log_probs.float().cpu().numpy(), lengths.cpu().numpy())
+            values = divided(values, self._priors, self.settings.prior_weight)
+        found = self._search.decode(values, as_array(lengths))
         if self._second is not None:
             weight = self.settings.rescore_weight
             found = [rescore(hypotheses, self._second.score, weight)[: self.settings.nbest] for hypotheses in found]

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from asr.decoding.arrays import as_array
 from asr.decoding.hypothesis import Hypothesis, Word
 from asr.text import Tokenizer
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def greedy(log_probs: Tensor, lengths: Tensor, tokenizer: Tokenizer) -> list[Hypothesis]:
-    """Decode `log_probs` `[batch, frames, tokens]` with `lengths` `[batch]` (Graves et al. 2006, best path).
 
-    On a GPU the whole batch is reduced there, and only the emitted tokens are copied.
-    """
-    scores, best = log_probs.max(-1)
-    inside = torch.arange(best.shape[1], device=best.device) < lengths[:, None]
-    previous = torch.nn.functional.pad(best, (1, 0))[:, :-1]  # blank before the first frame
-    emitted = inside & (best != 0) & (best != previous)
-    totals = scores.where(inside, 0).sum(1).tolist()
-    rows, frames = emitted.nonzero(as_tuple=True)
-    tokens = best[rows, frames].tolist()
-    counts = emitted.sum(1).tolist()
-    frame_list = frames.tolist()
+def greedy(log_probs: np.ndarray | Tensor, lengths: np.ndarray | Tensor, tokenizer: Tokenizer) -> list[Hypothesis]:
+    """Decode `log_probs` `[batch, frames, tokens]` with `lengths` `[batch]` (Graves et al. 2006, best path)."""
+    values = as_array(log_probs)
     hypotheses = []
-    start = 0
-    for count, score in zip(counts, totals, strict=True):
-        ids = tokens[start : start + count]
+    for row, length in zip(values, as_array(lengths).tolist(), strict=True):
+        best = row[:length].argmax(-1)
+        score = float(row[np.arange(length), best].sum(dtype=np.float64))
+        before = np.concatenate([[0], best[:-1]])[:length]  # blank before the first frame
+        (frames,) = np.nonzero((best != 0) & (best != before))
+        ids = best[frames].tolist()
         text = tokenizer.decode(ids)
-        words = [Word(word) for word in text.split()]
-        hypotheses.append(Hypothesis(ids, text, score, frame_list[start : start + count], words))
-        start += count
+        hypotheses.append(Hypothesis(ids, text, score, frames.tolist(), [Word(word) for word in text.split()]))
     return hypotheses

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from asr.errors import CheckpointError
 from asr.files import write_text
-from asr.model.masking import valid
+from asr.model.numpy_model import log_softmax
 
 PRIORS = "priors.json"
 """Name of the file in a model folder: the mean probability of each token."""
@@ -25,10 +23,10 @@ LEAST = 1e-4
 """A token that hardly ever came is not taken for rarer than this: its estimate is noise, and would favour it."""
 
 
-def summed(log_probs: Tensor, lengths: Tensor) -> np.ndarray:
+def summed(log_probs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Sums over frames of the probabilities `[tokens]`, float64, of a padded batch `[batch, frames, tokens]`."""
-    inside = valid(lengths, log_probs.shape[1])[..., None]
-    return np.asarray((log_probs.double().exp() * inside).sum((0, 1)).numpy())
+    inside = np.arange(log_probs.shape[1]) < lengths[:, None]
+    return np.asarray(np.exp(log_probs[inside].astype(np.float64)).sum(0))
 
 
 def save_priors(folder: Path, tokens: Sequence[str], priors: Sequence[float]) -> None:
@@ -58,7 +56,7 @@ def load_priors(folder: Path | None, tokens: Sequence[str]) -> np.ndarray:
     return priors
 
 
-def divided(log_probs: Tensor, priors: Sequence[float] | np.ndarray, weight: float) -> Tensor:
+def divided(log_probs: np.ndarray, priors: Sequence[float] | np.ndarray, weight: float) -> np.ndarray:
     """Log-probs `[..., tokens]` less `weight` times the log of `priors`, summing to 1 again in each frame."""
-    logs = torch.as_tensor(np.log(np.maximum(priors, LEAST)), dtype=log_probs.dtype, device=log_probs.device)
-    return (log_probs - weight * logs).log_softmax(-1)
+    logs = (weight * np.log(np.maximum(priors, LEAST))).astype(log_probs.dtype)
+    return log_softmax(log_probs - logs)

@@ -21,6 +21,7 @@ from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError, OutputError
 from asr.files import replacing
+from asr.model.features import LogMel
 from asr.text import SPACE
 
 BLANK_COLOUR = "0.75"
@@ -76,9 +77,9 @@ def utterance_picture(
     """
     if not len(waveform):
         raise AudioError("the waveform has zero samples: there is nothing to draw")
-    samples = torch.as_tensor(waveform)[None].to(recogniser.device)
-    lengths = torch.tensor([len(waveform)], device=recogniser.device)
+    samples, lengths = torch.as_tensor(waveform)[None], torch.tensor([len(waveform)])
     log_probs, frames = recogniser.log_probs(samples, lengths)
+    front_end = LogMel(recogniser.config.features)
     (found,) = greedy(log_probs, frames, recogniser.tokenizer)
     step, values = recogniser.model.frame_seconds, log_probs[0].cpu()
     hypothesis = with_times_and_confidence(
@@ -91,7 +92,7 @@ def utterance_picture(
         calibration=calibration,
     )
     with torch.inference_mode():
-        log_mel = recogniser.model.features.log_mel(samples, lengths)[0].cpu().numpy()
+        log_mel = front_end.log_mel(samples, lengths)[0].numpy()
     end = len(waveform) / recogniser.sample_rate
 
     figure = Figure(figsize=(min(40.0, max(11.0, 2.2 * end)), 8), layout="constrained")
@@ -99,7 +100,7 @@ def utterance_picture(
     wave.set_title(title.replace("$", r"\$"))
     wave.plot(np.arange(len(waveform)) / recogniser.sample_rate, waveform, linewidth=0.4)
     wave.set_ylabel("waveform")
-    half = recogniser.model.features.hop / recogniser.sample_rate / 2  # frames are centred on their time
+    half = front_end.hop / recogniser.sample_rate / 2  # frames are centred on their time
     extent = (-half, 2 * half * len(log_mel) - half, 0, log_mel.shape[1])
     mel.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma")
     mel.set_ylabel("mel bin")

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import jiwer
 import numpy as np
-from torch import Tensor
 
 from asr.config import DecodingConfig, save_config
 from asr.data.batches import make_batches
 from asr.data.examples import Example
 from asr.data.loading import SpeechDataset, collate
 from asr.data.manifest import read_manifest
+from asr.decoding.arrays import as_array
 from asr.decoding.beam import BeamOptions, BeamSearch
 from asr.decoding.decoder import of_lexicon
 from asr.decoding.greedy import greedy
@@ -191,8 +191,8 @@ def _best(trials: dict[tuple[float, float, float, int], Trial]) -> Trial:
     return min(trials.values(), key=lambda trial: (trial.wer, trial.cer, trial.prior_weight, trial.beam))
 
 
-def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str], list[tuple[Tensor, Tensor]]]:
-    """References, and this process's batches of log-probs on the CPU with their lengths, as `_of_all` orders them."""
+def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
+    """References, and this process's batches of log-probs with their lengths, as `_of_all` orders them."""
     rules = recogniser.config.text
     utterances = [utterance for utterance in read_manifest(manifest) if utterance.text is not None]
     dataset = SpeechDataset([Example(utterance, []) for utterance in utterances], recogniser.sample_rate)
@@ -206,7 +206,7 @@ def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str],
             batch = collate([dataset[0, index] for index in batches[number]])
             if batch.ids:
                 log_probs, lengths = recogniser.log_probs(batch.waveforms, batch.lengths)
-                rows.append((log_probs.float().cpu(), lengths.cpu()))
+                rows.append((as_array(log_probs), as_array(lengths)))
                 mine += [texts[identifier] for identifier in batch.ids]
         return mine
 
@@ -218,7 +218,7 @@ def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str],
     return references, rows
 
 
-def _priors(rows: Sequence[tuple[Tensor, Tensor]]) -> np.ndarray:
+def _priors(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Mean probability of each token `[tokens]` over the frames of all processes, the same to the bit however many."""
     batches = [batch for mine in gather(lambda: [summed(*row).tolist() for row in rows]) for batch in mine]
     total = np.array([math.fsum(column) for column in zip(*batches, strict=True)])
@@ -226,11 +226,11 @@ def _priors(rows: Sequence[tuple[Tensor, Tensor]]) -> np.ndarray:
 
 
 def _decoded(
-    search: BeamSearch, log_probs: Tensor, lengths: Tensor, priors: np.ndarray, prior_weight: float
+    search: BeamSearch, log_probs: np.ndarray, lengths: np.ndarray, priors: np.ndarray, prior_weight: float
 ) -> list[str]:
     if prior_weight:
         log_probs = divided(log_probs, priors, prior_weight)
-    return [hypotheses[0].text for hypotheses in search.decode(log_probs.numpy(), lengths.numpy())]
+    return [hypotheses[0].text for hypotheses in search.decode(log_probs, lengths)]
 
 
 def _of_all(texts: Callable[[], list[str]]) -> list[str]:

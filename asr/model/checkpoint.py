@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from asr.config import Config, load_config, save_config
-from asr.errors import AsrError, CheckpointError
+from asr.config import Config, save_config
+from asr.errors import CheckpointError
 from asr.files import replacing
 from asr.model.acoustic import AcousticModel
 from asr.model.folders import CONFIG, TOKENS, WEIGHTS, find_model
+from asr.model.reading import (
+    CHECKSUM,
+    Described,
+    check_no_more,
+    check_weight,
+    checksum,
+    read_folder,
+    read_safetensors,
+    unreadable,
+    verify,
+)
 from asr.model.rnn import without_drawing
-from asr.text import COMPANIONS, Tokenizer
-
-CHECKSUM = "checksum"
-"""Key of the metadata: SHA-256 over the names, types, shapes and bytes of all tensors and over the other metadata."""
+from asr.text import Tokenizer
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -35,7 +41,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = dict(metadata or {})
-    described[CHECKSUM] = _checksum(plain, described)
+    described[CHECKSUM] = checksum(_described(plain), described)
     try:
         with replacing(path) as partial:
             partial.write_bytes(save(plain, described))  # save_file would let nobody but the owner read it
@@ -52,12 +58,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: it is missing, truncated, of another format, or has changed since it was written.
     """
-    try:
+    with unreadable(path):
         tensors, metadata = read_tensors(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}; copy it again or train again") from None
     metadata.pop(CHECKSUM, None)
     return tensors, metadata
 
@@ -69,23 +71,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         OSError: it is missing or cannot be read.
         ValueError: truncated, of another format, or changed since it was written.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"truncated, or not a safetensors file ({error})") from None
-    rest = {key: value for key, value in metadata.items() if key != CHECKSUM}
-    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(tensors, rest):
-        raise ValueError("damaged, its content does not match its checksum")
+    tensors, metadata = read_safetensors(path, "pt")
+    verify(_described(tensors), metadata)
     return tensors, metadata
 
 
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _described(tensors: Mapping[str, Tensor]) -> Iterator[Described]:
+    for name, tensor in tensors.items():
+        yield name, str(tensor.dtype), tensor.shape, tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _flush(path: Path) -> None:
@@ -114,26 +107,12 @@ def load_folder(folder: str | Path, device: torch.device | str = "cpu") -> tuple
         CheckpointError: the folder or one of its files is missing, truncated, or belongs to another model.
     """
     folder = find_model(folder)
-    _check_files(folder, (CONFIG, TOKENS, WEIGHTS))
-    try:
-        config = load_config(folder / CONFIG)
-        units = config.text.units
-        if units in COMPANIONS:
-            _check_files(folder, (COMPANIONS[units],))
-        tokenizer = Tokenizer.load(folder / TOKENS, units)
-    except AsrError as error:
-        raise CheckpointError(str(error)) from None
+    config, tokenizer = read_folder(folder)
     with without_drawing():
         model = AcousticModel(config, len(tokenizer))
     tensors, _ = load_tensors(folder / WEIGHTS)
     load_weights(model, tensors, folder / WEIGHTS, assign=True)
     return model.to(device).eval(), tokenizer
-
-
-def _check_files(folder: Path, names: Sequence[str]) -> None:
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise CheckpointError(f"{folder}: not a complete model folder, {', '.join(missing)} missing")
 
 
 def load_weights(model: AcousticModel, tensors: Mapping[str, Tensor], where: Path, assign: bool = False) -> None:
@@ -144,15 +123,7 @@ def load_weights(model: AcousticModel, tensors: Mapping[str, Tensor], where: Pat
     """
     expected = model.state_dict()
     for name, tensor in expected.items():
-        if name not in tensors:
-            raise CheckpointError(f"{where}: weights of another model: {name} is missing")
-        if tensors[name].shape != tensor.shape:
-            shapes = f"{list(tensors[name].shape)}, the configuration and tokens ask for {list(tensor.shape)}"
-            raise CheckpointError(f"{where}: weights of another model: {name} is {shapes}")
-        if not torch.isfinite(tensors[name]).all():
-            raise CheckpointError(f"{where}: {name} holds values that are not finite; train again")
-    extra = sorted(set(tensors) - set(expected))
-    if extra:
-        raise CheckpointError(f"{where}: weights of another model: {extra[0]} is not part of it")
+        check_weight(tensors, name, tensor.shape, where)
+    check_no_more(set(tensors) - set(expected), where)
     same = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}  # packed weights are halves
     model.load_state_dict(same, assign=assign)

@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from asr.errors import CheckpointError
-from asr.model.checkpoint import CHECKSUM, read_tensors, save_tensors
+from asr.model.checkpoint import read_tensors, save_tensors
+from asr.model.reading import CHECKSUM
 
 FOLDER = "checkpoints"
 STEP, EPOCH = "step", "epoch"

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
-import torch
 
 from asr.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioSource, stream_audio
 from asr.data.batches import make_batches
 from asr.data.reading import load_utterance
 from asr.data.utterance import Utterance
+from asr.decoding.arrays import as_array
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError
@@ -26,7 +26,10 @@ from asr.transcription.speech import may_be_speech
 from asr.transcription.transcript import Segment, Transcript
 from asr.transcription.windows import WINDOW_SECONDS, Window, windows
 
-Source = AudioSource | Utterance | np.ndarray | torch.Tensor
+if TYPE_CHECKING:
+    import torch
+
+Source: TypeAlias = "AudioSource | Utterance | np.ndarray | torch.Tensor"
 """A path, the bytes of a file, a file object, an utterance of a manifest, or a mono waveform `[samples]`."""
 
 BLOCK_SECONDS = 30.0
@@ -189,13 +192,9 @@ class Transcriber(Recogniser):
             return stream_audio(source.audio, self.sample_rate, channel=source.channel)
         if isinstance(source, Utterance):
             return _in_blocks(load_utterance(source, self.sample_rate), self.sample_rate)
-        if not isinstance(source, np.ndarray | torch.Tensor):
-            return stream_audio(source, self.sample_rate)
-        if isinstance(source, torch.Tensor):
-            tensor = source.detach().cpu()
-            waveform = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-        else:
-            waveform = source
+        if not _is_waveform(source):
+            return stream_audio(cast(AudioSource, source), self.sample_rate)
+        waveform = as_array(source)
         if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
             raise AudioError(
                 f"a waveform must be one-dimensional floats in [-1, 1], not {waveform.dtype} {list(waveform.shape)}; "
@@ -227,6 +226,10 @@ class Transcriber(Recogniser):
         waiting.clear()
 
 
+def _is_waveform(source: AudioSource | np.ndarray | torch.Tensor) -> TypeGuard[np.ndarray | torch.Tensor]:
+    return isinstance(source, np.ndarray) or hasattr(source, "numpy")  # as tensors have; torch may not be there
+
+
 def _in_blocks(waveform: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
     step = round(BLOCK_SECONDS * sample_rate)
     return (waveform[start : start + step] for start in range(0, len(waveform), step))
@@ -243,7 +246,8 @@ def load_model(
 
     Args:
         folder: what `asr train` wrote, or the name of a model that comes with the package (`asr models`).
-        device: `auto` (the GPU when there is one), `cpu`, `cuda` or `cuda:N`.
+        device: `auto` (the GPU when there is one), `cpu`, `cuda` or `cuda:N`; or `numpy`: the CPU without torch, which
+            takes two seconds to import. For models with recurrent layers and CTC.
         decoding: settings of the section `decoding` to change, as `{"beam": 64, "lm": "words.lm", "nbest": 5}`.
         threads: utterances that beam search decodes at the same time; None takes every core.
 

@@ -19,26 +19,27 @@ TOKENS = ["<blank>", "▁", "a", "b"]
 PRIORS = [0.7, 0.1, 0.15, 0.05]
 
 
-def scores(batch: int = 2, frames: int = 5, seed: int = 0) -> torch.Tensor:
-    return torch.randn(batch, frames, len(TOKENS), generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+def scores(batch: int = 2, frames: int = 5, seed: int = 0) -> np.ndarray:
+    logits = torch.randn(batch, frames, len(TOKENS), generator=torch.Generator().manual_seed(seed))
+    return np.asarray(logits.log_softmax(-1).numpy())
 
 
 def test_it_is_bayes_rule_to_a_power() -> None:
-    found = divided(scores(), PRIORS, 0.5).double().numpy()
-    wanted = np.exp(scores().double().numpy()) / np.array(PRIORS) ** 0.5
+    found = divided(scores(), PRIORS, 0.5).astype(np.float64)
+    wanted = np.exp(scores().astype(np.float64)) / np.array(PRIORS) ** 0.5
     np.testing.assert_allclose(np.exp(found), wanted / wanted.sum(-1, keepdims=True), rtol=1e-5)
-    torch.testing.assert_close(divided(scores(), PRIORS, 0.0), scores())
+    np.testing.assert_allclose(divided(scores(), PRIORS, 0.0), scores(), rtol=1e-5)
 
 
 def test_a_token_that_never_came_is_not_favoured_without_bound() -> None:
     rare, least = (divided(scores(), [0.9, 0.1, share, 0.0], 1.0) for share in (0.0, LEAST))
-    torch.testing.assert_close(rare, least)
+    np.testing.assert_array_equal(rare, least)
 
 
 def test_means_leave_padding_out() -> None:
-    log_probs, lengths = scores(), torch.tensor([5, 2])
+    log_probs, lengths = scores(), np.array([5, 2])
     found = summed(log_probs, lengths)
-    wanted = sum(np.exp(log_probs[row, :count].double().numpy()).sum(0) for row, count in enumerate((5, 2)))
+    wanted = sum(np.exp(log_probs[row, :count].astype(np.float64)).sum(0) for row, count in enumerate((5, 2)))
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     assert found.sum() == pytest.approx(7)
 
@@ -51,7 +52,7 @@ def test_the_decoder_divides_for_beam_search_alone(tmp_path: Path) -> None:
     for weight in (0.0, 1.0):
         config = parse_config({"decoding": {"method": "beam", "beam": 8, "prior_weight": weight}})
         texts[weight] = Decoder(tokenizer, config, tmp_path, threads=1)(blank, torch.tensor([3]))[0][0].text
-    assert divided(blank, PRIORS, 1.0).argmax(-1).unique().tolist() == [2]
+    assert set(divided(blank.numpy(), PRIORS, 1.0).argmax(-1).ravel()) == {2}
     assert texts[1.0] == "a"
     greedy = parse_config({"decoding": {"prior_weight": 1.0}})
     assert Decoder(tokenizer, greedy)(blank, torch.tensor([3]))[0][0].text == ""

@@ -9,6 +9,7 @@ import yaml
 
 import asr
 from asr.data.manifest import read_manifest
+from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import load_tensors
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def test_four_files_of_the_folder_are_the_whole_model(trained: Trained, model: T
         (tmp_path / name).write_bytes((trained.folder / name).read_bytes())
     audio = next(read_manifest(trained.test)).audio
     assert asr.load_model(tmp_path, device="cpu").transcribe(audio) == model.transcribe(audio)
+    assert isinstance(model.model, AcousticModel)
     assert set(load_tensors(tmp_path / "model.safetensors")[0]) == set(model.model.state_dict())
 
 
