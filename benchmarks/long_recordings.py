@@ -40,14 +40,13 @@ from asr.transcription import Transcriber, load_model
 RATE = 16000
 DITHER = 10 ** (-80 / 20)
 
-# A process of its own, whose peak of memory is that of the transcription: model, recording, output.
+# A process of its own, as `asr transcribe`: its peak of memory is that of the transcription, model and output included.
 TRANSCRIBE = r"""
 import json, re, sys, time
 from pathlib import Path
-import torch
-torch.set_num_threads(1)
+from asr.decoding.recogniser import light_device
 from asr.transcription import load_model
-model = load_model(sys.argv[1], device="cpu", decoding=json.loads(sys.argv[4]))
+model = load_model(sys.argv[1], device=light_device(sys.argv[1]), decoding=json.loads(sys.argv[4]))
 before = time.process_time()
 transcript = model.transcribe(sys.argv[2])
 seconds = time.process_time() - before

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.decoding.alignment import Alignment
 from asr.text import SPACE, Tokenizer
+
+if TYPE_CHECKING:
+    from asr.decoding.alignment import Alignment  # and with it numba, which greedy decoding does without
 
 HOP_SECONDS = 0.01
 WINDOW_SECONDS = 0.025
