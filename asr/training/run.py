@@ -106,7 +106,7 @@ def train(
     printing = console if main else None
     trainer = Trainer(config, output, accelerator, model, tokenizer, examples, dev_set, printing, cache)
     with memory_kept():
-        return trainer.run(resuming)
+        return trainer.run(resuming, measured=initial is not None and initial.measured)
 
 
 def _read_dev_set(config: Config, train_set: ManifestIndex) -> list[Utterance]:

@@ -94,8 +94,8 @@ class Trainer:
         self.unreported: list[tuple[str, str]] = []
         self.warned = False
 
-    def run(self, resuming: bool) -> TrainingResult:
-        """Train from where `progress` stands to the last epoch."""
+    def run(self, resuming: bool, measured: bool = False) -> TrainingResult:
+        """Train from where `progress` stands to the last epoch; `measured`: features have their statistics already."""
         passed_over: list[str] = []
         if resuming:
             found = self.checkpoints.newest()
@@ -103,7 +103,7 @@ class Trainer:
                 raise TrainingError(f"{self.output}: no checkpoint to continue from; --overwrite starts over")
             self.progress, passed_over = restore(self.step, found), found.skipped
         else:
-            if self.config.features.normalisation == "global" and self.config.training.init is None:
+            if self.config.features.normalisation == "global" and not measured:
                 self._measure_features()
             self._save()  # from here on the folder is a training that can be continued
         self.log = TrainingLog(self.output, self.progress.step, self.console) if self.main else None

@@ -194,6 +194,28 @@ def test_global_normalisation_is_the_models(small_config: Callable[..., Config],
     assert scratch["features.mean"].all()
 
 
+def test_another_normalisation_is_taken_where_it_is_said(
+    tuning: Callable[..., Config], small_config: Callable[..., Config], trained: Trained, other: Path, tmp_path: Path
+) -> None:
+    asked = small_config(
+        features={"normalisation": "global"},
+        training={"init": str(trained.folder), "epochs": 1},
+        data={"train": str(other)},
+    )
+    config, gave_way = adopted(asked)
+    assert (config.features.normalisation, gave_way) == ("global", [])
+    train(asked, tmp_path / "global", device="cpu")
+    after, _ = load_tensors(tmp_path / "global" / "model.safetensors")
+    assert after["features.mean"].all()  # measured, as the model has none
+    back = small_config(
+        features={"normalisation": "utterance"},
+        training={"init": str(tmp_path / "global"), "epochs": 1},
+        data={"train": str(other)},
+    )
+    train(back, tmp_path / "back", device="cpu")
+    assert "features.mean" not in load_tensors(tmp_path / "back" / "model.safetensors")[0]
+
+
 def test_what_cannot_be_started_from_is_named(
     tuning: Callable[..., Config], small_config: Callable[..., Config], tmp_path: Path
 ) -> None:
