@@ -113,6 +113,7 @@ def test_wrong_type_names_key_and_value(tmp_path: Path, text: str, parts: list[s
         ("features: {high_hz: 9000}", ["features", "9000", "8000"]),
         ("features: {low_hz: 4000, high_hz: 4000}", ["features", "4000"]),
         ("features: {hop_ms: 30}", ["features", "30", "25"]),
+        ("features: {prior_seconds: 1, normalisation: global}", ["features", "prior_seconds", "global"]),
         ("training: {schedule: none}", ["training.schedule = 'none'", "'cosine'"]),
     ],
 )

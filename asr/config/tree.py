@@ -54,6 +54,25 @@ class FeaturesConfig(Section):
     normalisation: Literal["utterance", "global", "none"] = "utterance"
     """Mean 0 and variance 1 of each bin: over the utterance, with statistics of the training set, or not at all.
     Over the utterance takes out level and channel; a word of 0.3 s alone is too short for it (see recipes/digits)."""
+    prior_seconds: float = Field(0.0, ge=0, le=60)
+    """With `utterance`: the statistics of the training set count as so many seconds of the utterance do, so that a
+    short one is not normalised by its own few frames alone (the maximum a posteriori estimate of a Gaussian)."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether a model has statistics of its training set among its weights."""
+        return self.normalisation == "global" or self.prior_seconds > 0
+
+    @property
+    def prior_frames(self) -> float:
+        """`prior_seconds` in frames."""
+        return 1000 * self.prior_seconds / self.hop_ms
+
+    @model_validator(mode="after")
+    def _check_prior(self) -> FeaturesConfig:
+        if self.prior_seconds and self.normalisation != "utterance":
+            raise ValueError(f"prior_seconds means nothing with normalisation {self.normalisation}; leave it at 0")
+        return self
 
     @model_validator(mode="after")
     def _check_band(self) -> FeaturesConfig:
@@ -165,8 +184,8 @@ class TrainingConfig(Section):
     long for the memory otherwise: the state is carried on. Needs `model.bidirectional: false`; none: never."""
     init: str | None = None
     """Fine-tuning: the model whose weights to start from, a folder or the name of a model of the package. Its
-    architecture and features are taken over (`features.normalisation` only where none is said), and the weights of all
-    tokens that it has. Lower the learning rate: what it knows is soon forgotten."""
+    architecture and features are taken over (`normalisation` and `prior_seconds` only where they are not said), and the
+    weights of all tokens that it has. Lower the learning rate: what it knows is soon forgotten."""
     frozen: int | None = Field(None, ge=0)
     """With `init`: the subsampling and so many encoder layers stay as they are; none: everything is trained."""
     seed: int = Field(0, ge=0)

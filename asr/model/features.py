@@ -45,10 +45,9 @@ class LogMel(nn.Module):
         # Constants of the configuration, not weights: not in the checkpoint.
         self.register_buffer("window", torch.hann_window(self.window_size), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
-        # Used by `normalisation: global` alone; training measures them (`fit`).
-        stored = config.normalisation == "global"
-        self.register_buffer("mean", torch.zeros(config.mels), persistent=stored)
-        self.register_buffer("deviation", torch.ones(config.mels), persistent=stored)
+        # Of the training set, which measures them (`fit`) where they are used.
+        self.register_buffer("mean", torch.zeros(config.mels), persistent=config.measured)
+        self.register_buffer("deviation", torch.ones(config.mels), persistent=config.measured)
 
     def frames(self, samples: Tensor) -> Tensor:
         """Feature frames of waveforms of `samples` samples, `[batch]`; none for an empty one."""
@@ -80,11 +79,13 @@ class LogMel(nn.Module):
             inside = valid(frames, features.shape[1])[..., None]
             if self.config.normalisation == "utterance":
                 # The mean of equal float32 values is a little off them; the difference to the first frame is exact.
-                features = features - features[:, :1]
-                count = frames.clamp(min=1)[:, None, None]
-                mean = (features * inside).sum(1, keepdim=True) / count
+                expected, features = self.mean - features[:, :1], features - features[:, :1]
+                prior = self.config.prior_frames
+                count = frames.clamp(min=1)[:, None, None] + prior
+                mean = ((features * inside).sum(1, keepdim=True) + prior * expected) / count
                 centred = (features - mean) * inside
-                deviation = (centred.square().sum(1, keepdim=True) / count).sqrt()
+                spread = prior * (self.deviation.square() + (expected - mean).square())
+                deviation = ((centred.square().sum(1, keepdim=True) + spread) / count).sqrt()
                 features = centred / (deviation + 1e-5)  # silence has deviation 0 and stays 0
             elif self.config.normalisation == "global":
                 features = (features - self.mean) / (self.deviation + 1e-5)

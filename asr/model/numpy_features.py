@@ -18,11 +18,13 @@ class NumpyLogMel:
 
     Args:
         config: the section `features`.
-        mean, deviation: `[mels]`, with `normalisation: global` alone.
+        mean, deviation: `[mels]`, of the training set, where the configuration needs them.
     """
 
     def __init__(self, config: FeaturesConfig, mean: np.ndarray | None = None, deviation: np.ndarray | None = None):
-        self.config, self.mean, self.deviation = config, mean, deviation
+        self.config = config
+        self.mean = np.zeros(config.mels, np.float32) if mean is None else mean
+        self.deviation = np.ones(config.mels, np.float32) if deviation is None else deviation
         self.hop = hop_samples(config)
         size = round(config.window_ms * config.sample_rate / 1000)
         self.fft_size = 2 ** (size - 1).bit_length()
@@ -35,12 +37,15 @@ class NumpyLogMel:
             return np.zeros((0, self.config.mels), np.float32)
         features = self.log_mel(waveform)
         if self.config.normalisation == "utterance":
+            expected = self.mean - features[0]
             features -= features[:1].copy()  # as in LogMel: then equal values have exactly the mean 0
-            features -= features.mean(0)
-            features /= np.sqrt(np.square(features).mean(0)) + np.float32(1e-5)
+            prior = np.float32(self.config.prior_frames)
+            count = np.float32(len(features)) + prior
+            mean = (features.sum(0) + prior * expected) / count
+            features -= mean
+            spread = prior * (np.square(self.deviation) + np.square(expected - mean))
+            features /= np.sqrt((np.square(features).sum(0) + spread) / count) + np.float32(1e-5)
         elif self.config.normalisation == "global":
-            assert self.mean is not None
-            assert self.deviation is not None
             features = (features - self.mean) / (self.deviation + np.float32(1e-5))
         return features
 

@@ -19,7 +19,7 @@ from asr.errors import ConfigError
 from asr.frames import hop_samples
 from asr.model.folders import WEIGHTS
 from asr.model.numpy_features import NumpyLogMel
-from asr.model.reading import check_no_more, check_weight, read_arrays, read_folder
+from asr.model.reading import STATISTICS, check_no_more, check_weight, read_arrays, read_folder
 from asr.text import Tokenizer
 
 
@@ -50,12 +50,8 @@ class NumpyModel:
         self.config = config
         take = _Weights(weights, where)
         features, model = config.features, config.model
-        stored = (features.mels,) if features.normalisation == "global" else None
-        self.features = NumpyLogMel(
-            features,
-            take("features.mean", *stored) if stored else None,
-            take("features.deviation", *stored) if stored else None,
-        )
+        statistics = [take(name, features.mels) for name in STATISTICS] if features.measured else []
+        self.features = NumpyLogMel(features, *statistics)
         self._subsampling = (_Convolutions if model.subsampling.kind == "conv" else _Stacked)(config, take)
         self._norm = _Norm(take, "classifier.norm", model.hidden)
         self._layers = []

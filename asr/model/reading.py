@@ -20,6 +20,8 @@ from asr.text import COMPANIONS, Tokenizer
 
 CHECKSUM = "checksum"
 """Key of the metadata: SHA-256 over the names, types, shapes and bytes of all tensors and over the other metadata."""
+STATISTICS = ("features.mean", "features.deviation")
+"""Tensors of models whose features need statistics of their training set (`FeaturesConfig.measured`)."""
 Described = tuple[str, str, Sequence[int], Any]
 """Name, type as torch calls it, shape and bytes of a tensor."""
 

@@ -96,7 +96,7 @@ def initial_model(config: Config, tokens: int, speech: Sequence[Spoken]) -> Acou
     """The model with the recurrent weights that `asr train` starts with (`training.seed`); `tokens` in its table."""
     torch.manual_seed(config.training.seed)
     model = AcousticModel(config, tokens)
-    if config.features.normalisation == "global":
+    if config.features.measured:
         model.features.fit((waveform[None], torch.tensor([len(waveform)])) for waveform, _ in speech)
     return model
 

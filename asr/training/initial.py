@@ -13,12 +13,13 @@ from asr.errors import AsrError, CheckpointError, TrainingError
 from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import load_tensors, load_weights
 from asr.model.folders import CONFIG, TOKENS, WEIGHTS, find_model
+from asr.model.reading import STATISTICS
 from asr.text import BLANK, SPACE, PhoneTokenizer, Tokenizer, normalise
 
 FREE = ("dropout", "weight_drop")
 """Keys of `model` that do not belong to the weights: a fine-tuning chooses its own."""
-STATISTICS = ("features.mean", "features.deviation")
-"""Tensors of models with `features.normalisation: global`."""
+NORMALISATION = ("normalisation", "prior_seconds")
+"""Keys of `features` that it chooses where it says them: all but `none` give values of one size."""
 TOKEN_AXIS = {"classifier.head.weight": 0, "classifier.head.bias": 0, "classifier.conditioning.weight": 1}
 """Tensors with a row, or a column, for each token."""
 
@@ -26,7 +27,7 @@ TOKEN_AXIS = {"classifier.head.weight": 0, "classifier.head.bias": 0, "classifie
 def adopted(config: Config) -> tuple[Config, list[str]]:
     """`config` with the architecture and the features of the model in `training.init`, and what of it gave way.
 
-    `features.normalisation` stays where it was said: all kinds but `none` give values of one size.
+    `NORMALISATION` stays where it was said.
 
     What gave way are the keys that were set to something else, as lines such as `model.layers: 3 instead of 2`. Without
     `training.init` it is `config` itself.
@@ -43,7 +44,7 @@ def adopted(config: Config) -> tuple[Config, list[str]]:
     tree = config.model_dump(mode="json")
     theirs["model"] |= {key: tree["model"][key] for key in FREE}
     said = config.model_dump(mode="json", exclude_unset=True)
-    theirs["features"] |= {key: value for key, value in said.get("features", {}).items() if key == "normalisation"}
+    theirs["features"] |= {key: value for key, value in said.get("features", {}).items() if key in NORMALISATION}
     gave_way = [line for part in ("features", "model") for line in _changes(said.get(part, {}), theirs[part], part)]
     return parse_config(tree | {part: theirs[part] for part in ("features", "model")}), gave_way
 
@@ -96,8 +97,8 @@ class Initial:
     def load_into(self, model: AcousticModel, tokenizer: Tokenizer) -> list[str]:
         """Give `model`, whose architecture is this one's, the weights; returns the tokens that are new to them.
 
-        A token that both have keeps its weights. A new one starts as the mean of all but the blank. Statistics for
-        `features.normalisation: global` that these weights lack are left as they are, for `measured` to tell.
+        A token that both have keeps its weights. A new one starts as the mean of all but the blank. Statistics of
+        features that these weights lack are left as they are, for `measured` to tell.
 
         Raises:
             TrainingError: tokens are new, and the model has an attention head, which knows them in too many places.
@@ -126,7 +127,7 @@ class Initial:
     @property
     def measured(self) -> bool:
         """Whether the model has statistics of its training set."""
-        return self.config.features.normalisation == "global"
+        return self.config.features.measured
 
 
 def _rearranged(tensor: Tensor, axis: int, sources: list[int | None]) -> Tensor:

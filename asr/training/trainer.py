@@ -103,7 +103,7 @@ class Trainer:
                 raise TrainingError(f"{self.output}: no checkpoint to continue from; --overwrite starts over")
             self.progress, passed_over = restore(self.step, found), found.skipped
         else:
-            if self.config.features.normalisation == "global" and not measured:
+            if self.config.features.measured and not measured:
                 self._measure_features()
             self._save()  # from here on the folder is a training that can be continued
         self.log = TrainingLog(self.output, self.progress.step, self.console) if self.main else None

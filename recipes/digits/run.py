@@ -15,6 +15,8 @@ from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
 from asr.data.corpora.fsdd import SPEAKERS
 
+TUNED = "tuned.yaml"
+"""Of the six models, with `--init`."""
 Run = tuple[asr.Config, asr.TrainingResult, dict[str, asr.Evaluation]]
 
 
@@ -30,6 +32,9 @@ def main(
     leave_one_out: Annotated[
         bool, typer.Option(help="Also train six models, each tested on the speaker it has not heard.")
     ] = True,
+    init: Annotated[
+        str | None, typer.Option(help="Model that these six start from, such as en-small, instead of from nothing.")
+    ] = None,
 ) -> None:
     """Train on digit strings; report isolated digits, strings, and each speaker left out of training."""
     set_threads(threads)
@@ -38,6 +43,8 @@ def main(
 
     def run(folder: Path, settings: str, manifests: dict[str, Path], tests: dict[str, str]) -> Run:
         overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
+        if settings == TUNED:
+            overrides += [f"training.init={init}", f"text.lexicon={Path(__file__).with_name('lexicon.txt')}"]
         config = asr.load_config(Path(__file__).with_name(settings), [*overrides, *(set_ or [])])
         paths = {name: manifests[part] for name, part in tests.items()}
         return config, *recipe.train_and_evaluate(
@@ -56,10 +63,12 @@ def main(
         for speaker in SPEAKERS:
             console.print(f"\nwithout {speaker}")
             held_out = recipe.prepare("fsdd", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
-            _, _, fold = run(output / "without" / speaker, "unheard.yaml", held_out, {"isolated": "test"})
+            settings = "unheard.yaml" if init is None else TUNED
+            _, _, fold = run(output / "without" / speaker, settings, held_out, {"isolated": "test"})
             speakers[f"unheard: {speaker}"] = fold["isolated"]
         rates = [evaluation.wer for evaluation in speakers.values()]
         extra["unheard_speakers"] = {
+            "init": init,
             "mean_wer": sum(rates) / len(rates),
             "worst_wer": max(rates),
             "speakers": {name.removeprefix("unheard: "): e.to_dict() for name, e in speakers.items()},

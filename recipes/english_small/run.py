@@ -55,8 +55,8 @@ def main(
         list[Path] | None,
         typer.Option(help="Text for the language model, a sentence a line; repeatable. Else the training transcripts."),
     ] = None,
-    order: Annotated[int, typer.Option(min=1, help="Length of its longest n-grams.")] = 3,
-    prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 0 1",
+    order: Annotated[int, typer.Option(min=1, help="Length of its longest n-grams.")] = 4,
+    prune: Annotated[str, typer.Option(help="What it leaves out, see `asr lm train --prune`.")] = "0 0 1 1",
     beam: Annotated[int, typer.Option(min=1, help="Prefixes that the packed model keeps.")] = 1024,
     vocabulary: Annotated[int, typer.Option(min=1, help="Its words: the most frequent of the text.")] = 60_000,
     spoken: Annotated[

@@ -141,9 +141,24 @@ def test_global_statistics_are_those_of_numpy_over_all_frames() -> None:
     np.testing.assert_allclose(every.numpy(), (frames - frames.mean(0)) / frames.std(0), atol=5e-3)
 
 
+@pytest.mark.parametrize("seconds", [0.1, 2.0])
+def test_a_prior_counts_as_frames_with_the_statistics_of_the_training_set(seconds: float) -> None:
+    config = FeaturesConfig(prior_seconds=seconds)
+    layer, (waveform,) = LogMel(config), [noise(3000)]
+    layer.fit([padded([noise(samples, seed) for seed, samples in enumerate([4000, 16000])])])
+    frames = librosa_log_mel(waveform, config, 512, 400, 160)
+    mean, deviation = (getattr(layer, name).double().numpy() for name in ("mean", "deviation"))
+    # Half of the prior's frames at one deviation below the training set's mean, half above: they have its statistics.
+    half = round(50 * seconds)
+    joined = np.concatenate([frames, *[np.tile(mean + sign * deviation, (half, 1)) for sign in (-1, 1)]])
+    features, _ = layer(*padded([waveform], garbage=1e4))
+    np.testing.assert_allclose(features[0].numpy(), (frames - joined.mean(0)) / joined.std(0), atol=5e-3)
+
+
 def test_global_statistics_are_saved_with_the_weights_and_nothing_else_is() -> None:
+    for config in (FeaturesConfig(normalisation="global"), FeaturesConfig(prior_seconds=0.5)):
+        assert sorted(LogMel(config).state_dict()) == ["deviation", "mean"]
     layer = LogMel(FeaturesConfig(normalisation="global"))
-    assert sorted(layer.state_dict()) == ["deviation", "mean"]
     assert not LogMel(FeaturesConfig()).state_dict()
     assert not list(layer.parameters())
 
@@ -154,9 +169,13 @@ def test_statistics_of_nothing_are_refused() -> None:
         layer.fit([])
 
 
-@pytest.mark.parametrize("normalisation", ["utterance", "global", "none"])
-def test_batch_gives_what_each_utterance_gives_alone(normalisation: str) -> None:
-    layer = LogMel(FeaturesConfig.model_validate({"normalisation": normalisation}))
+@pytest.mark.parametrize(
+    "settings",
+    [{"normalisation": "utterance"}, {"normalisation": "global"}, {"normalisation": "none"}, {"prior_seconds": 0.5}],
+    ids=str,
+)
+def test_batch_gives_what_each_utterance_gives_alone(settings: dict[str, object]) -> None:
+    layer = LogMel(FeaturesConfig.model_validate(settings))
     waveforms = [noise(samples, seed) for seed, samples in enumerate([1, 160, 5003, 16000])]
     together, lengths = layer(*padded(waveforms, garbage=1e4))
     for row, length, waveform in zip(together, lengths, waveforms, strict=True):

@@ -43,7 +43,7 @@ def network(config: Config, seed: int = 0) -> AcousticModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        if config.features.normalisation == "global":
+        if config.features.measured:
             model.features.mean.copy_(torch.randn(config.features.mels))
             model.features.deviation.copy_(1 + torch.rand(config.features.mels))
     return model
@@ -65,13 +65,14 @@ def folder_of(model: AcousticModel, folder: Path) -> Path:
     [
         configuration(),
         configuration({"normalisation": "global", "sample_rate": 8000, "mels": 40}, subsampling={"depth": 2}),
+        configuration({"prior_seconds": 0.5}),
         configuration({"normalisation": "none"}, cell="gru", subsampling={"factor": 2}),
         configuration(cell="rnn_tanh", bidirectional=False, subsampling={"kind": "stack", "factor": 3}),
         configuration(cell="rnn_relu", layers=3, residual=True, bidirectional=False),
         configuration(projection=24, residual=True),
         configuration({"window_ms": 23.3, "hop_ms": 7.5}, layers=3, intermediate=[1, 2], self_conditioning=True),
     ],
-    ids=["lstm", "global", "gru", "tanh", "relu", "projection", "conditioning"],
+    ids=["lstm", "global", "prior", "gru", "tanh", "relu", "projection", "conditioning"],
 )
 def test_log_probs_are_those_of_torch_for_every_architecture(config: Config) -> None:
     model, several = network(config), waveforms(*LENGTHS)

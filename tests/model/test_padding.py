@@ -57,10 +57,14 @@ def run(layer: Callable[..., Any], x: Tensor, lengths: Tensor) -> tuple[Tensor, 
 
 
 @pytest.mark.parametrize("lengths", SAMPLES, ids=str)
-@pytest.mark.parametrize("normalisation", ["utterance", "global", "none"])
+@pytest.mark.parametrize(
+    "settings",
+    [{"normalisation": "utterance"}, {"normalisation": "global"}, {"normalisation": "none"}, {"prior_seconds": 0.5}],
+    ids=str,
+)
 @pytest.mark.parametrize("rate", [8000, 16000])
-def test_features(rate: int, normalisation: str, lengths: list[int]) -> None:
-    config = Config.model_validate({"features": {"sample_rate": rate, "normalisation": normalisation}})
+def test_features(rate: int, settings: dict[str, object], lengths: list[int]) -> None:
+    config = Config.model_validate({"features": {"sample_rate": rate, **settings}})
     check(LogMel(config.features).eval(), None, lengths, scale=0.1)
 
 

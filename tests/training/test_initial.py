@@ -207,6 +207,8 @@ def test_another_normalisation_is_taken_where_it_is_said(
     train(asked, tmp_path / "global", device="cpu")
     after, _ = load_tensors(tmp_path / "global" / "model.safetensors")
     assert after["features.mean"].all()  # measured, as the model has none
+    prior, _ = adopted(small_config(features={"prior_seconds": 0.5}, training={"init": str(trained.folder)}))
+    assert (prior.features.normalisation, prior.features.prior_seconds) == ("utterance", 0.5)
     back = small_config(
         features={"normalisation": "utterance"},
         training={"init": str(tmp_path / "global"), "epochs": 1},
