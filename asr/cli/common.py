@@ -72,11 +72,19 @@ def run(app: typer.Typer) -> NoReturn:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Look for no garbage: importing torch makes a million objects that stay, and each look goes through them all."""
+    """Look for no garbage: importing torch makes a million objects that stay, and each look goes through them all.
+
+    And import no SciPy for numba, which would have it lend a BLAS that none of our kernels calls: a tenth of a start.
+    """
     gc.disable()
+    missing = "scipy.linalg.cython_blas" not in sys.modules
+    if missing:
+        sys.modules["scipy.linalg.cython_blas"] = None  # type: ignore[assignment]  # importing it is an ImportError
     try:
         yield
     finally:
+        if missing:
+            del sys.modules["scipy.linalg.cython_blas"]
         gc.freeze()
         gc.enable()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -41,18 +42,27 @@ class PhoneTokenizer(Tokenizer):
         ids = {token: index for index, token in enumerate(self.tokens) if index and index != self.space}
         self._spellings: dict[str, list[tuple[int, ...]]] = {}
         for word, ways in pronunciations.items():
-            foreign = [phone for way in ways for phone in way if phone not in ids]
-            if foreign:
-                raise TextError(f"the pronunciation of {word!r} has {foreign[0]!r}, which is not in the token table")
-            self._spellings[word] = [tuple(ids[phone] for phone in way) for way in ways]
-        self._words: dict[tuple[int, ...], str] = {}
+            try:
+                self._spellings[word] = [tuple(map(ids.__getitem__, way)) for way in ways]
+            except KeyError as error:
+                said = f"the pronunciation of {word!r} has {error.args[0]!r}, which is not in the token table"
+                raise TextError(said) from None
+
+    @cached_property
+    def _words(self) -> dict[tuple[int, ...], str]:
+        """The word of each pronunciation. Beam search over a lexicon never asks."""
+        words: dict[tuple[int, ...], str] = {}
         for first in (True, False):
             for word, spellings in self._spellings.items():
                 for spelling in spellings[:1] if first else spellings[1:]:
-                    self._words.setdefault(spelling, word)
-        # Pronunciations as text, a character a phone, and their words: first the most frequent.
+                    words.setdefault(spelling, word)
+        return words
+
+    @cached_property
+    def _sounds(self) -> tuple[list[str], list[str]]:
+        """Pronunciations as text, a character a phone, and their words: first the most frequent."""
         pairs = [(spelling, word) for word, spellings in self._spellings.items() for spelling in spellings]
-        self._sounds, self._sounding = ["".join(map(chr, sound)) for sound, _ in pairs], [word for _, word in pairs]
+        return ["".join(map(chr, sound)) for sound, _ in pairs], [word for _, word in pairs]
 
     @classmethod
     def from_words(cls, words: Mapping[str, int], dictionary: Pronunciations) -> PhoneTokenizer:
@@ -120,8 +130,9 @@ class PhoneTokenizer(Tokenizer):
         from rapidfuzz.distance import Levenshtein
 
         most, heard = max(1, int(FARTHEST * len(group))), "".join(map(chr, group))
-        found = process.extractOne(heard, self._sounds, scorer=Levenshtein.distance, score_cutoff=most)
-        return None if found is None else self._sounding[found[2]]
+        sounds, words = self._sounds
+        found = process.extractOne(heard, sounds, scorer=Levenshtein.distance, score_cutoff=most)
+        return None if found is None else words[found[2]]
 
     def _visible(self, group: Sequence[int]) -> str:
         return f"<{'-'.join(self.tokens[index] for index in group).lower()}>"
