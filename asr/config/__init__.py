@@ -16,13 +16,13 @@ from asr.config.augmentation import (
     TelephoneConfig,
     TempoConfig,
 )
+from asr.config.features import FeaturesConfig
 from asr.config.files import config_keys, load_config, parse_config, save_config
 from asr.config.section import Section
 from asr.config.tree import (
     Config,
     DataConfig,
     DecodingConfig,
-    FeaturesConfig,
     ModelConfig,
     SubsamplingConfig,
     TextConfig,
