@@ -44,7 +44,10 @@ def adopted(config: Config) -> tuple[Config, list[str]]:
     tree = config.model_dump(mode="json")
     theirs["model"] |= {key: tree["model"][key] for key in FREE}
     said = config.model_dump(mode="json", exclude_unset=True)
-    theirs["features"] |= {key: value for key, value in said.get("features", {}).items() if key in NORMALISATION}
+    own = {key: value for key, value in said.get("features", {}).items() if key in NORMALISATION}
+    if own.get("normalisation", "utterance") != "utterance":
+        own.setdefault("prior_seconds", 0.0)  # theirs would mean nothing
+    theirs["features"] |= own
     gave_way = [line for part in ("features", "model") for line in _changes(said.get(part, {}), theirs[part], part)]
     return parse_config(tree | {part: theirs[part] for part in ("features", "model")}), gave_way
 

@@ -209,6 +209,10 @@ def test_another_normalisation_is_taken_where_it_is_said(
     assert after["features.mean"].all()  # measured, as the model has none
     prior, _ = adopted(small_config(features={"prior_seconds": 0.5}, training={"init": str(trained.folder)}))
     assert (prior.features.normalisation, prior.features.prior_seconds) == ("utterance", 0.5)
+    folder = saved(tmp_path / "prior", prior, Tokenizer.from_characters("abcdefgh"))
+    for said, seconds in (({}, 0.5), ({"normalisation": "global"}, 0.0), ({"normalisation": "utterance"}, 0.5)):
+        config, _ = adopted(small_config(features=said, training={"init": str(folder)}))
+        assert config.features.prior_seconds == seconds
     back = small_config(
         features={"normalisation": "utterance"},
         training={"init": str(tmp_path / "global"), "epochs": 1},
