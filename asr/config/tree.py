@@ -131,8 +131,8 @@ class TrainingConfig(Section):
     long for the memory otherwise: the state is carried on. Needs `model.bidirectional: false`; none: never."""
     init: str | None = None
     """Fine-tuning: the model whose weights to start from, a folder or the name of a model of the package. Its
-    architecture and features are taken over (`normalisation` and `prior_seconds` only where they are not said), and the
-    weights of all tokens that it has. Lower the learning rate: what it knows is soon forgotten."""
+    architecture and features are taken over (`hop_ms`, `normalisation`, `prior_seconds` only where they are not said),
+    and the weights of all tokens that it has. Lower the learning rate: what it knows is soon forgotten."""
     frozen: int | None = Field(None, ge=0)
     """With `init`: the subsampling and so many encoder layers stay as they are; none: everything is trained."""
     seed: int = Field(0, ge=0)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NUMPY = "numpy"
 """The device of models that NumPy computes, for `Recogniser.load` alone: nothing imports torch then."""
+DEVICES = f"auto, cpu, cuda or cuda:N; `asr transcribe` also takes {NUMPY}"
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -43,13 +44,13 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
+        raise ConfigError(f"--device {name}: expected {DEVICES}") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
         )
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+        raise ConfigError(f"--device {name}: expected {DEVICES}")
     return device
 
 

@@ -18,8 +18,9 @@ from asr.text import BLANK, SPACE, PhoneTokenizer, Tokenizer, normalise
 
 FREE = ("dropout", "weight_drop")
 """Keys of `model` that do not belong to the weights: a fine-tuning chooses its own."""
-NORMALISATION = ("normalisation", "prior_seconds")
-"""Keys of `features` that it chooses where it says them: all but `none` give values of one size."""
+CHOSEN = ("hop_ms", "normalisation", "prior_seconds")
+"""Keys of `features` that it chooses where it says them: frames may come more often than the model is used to, and all
+normalisation but `none` gives values of one size."""
 TOKEN_AXIS = {"classifier.head.weight": 0, "classifier.head.bias": 0, "classifier.conditioning.weight": 1}
 """Tensors with a row, or a column, for each token."""
 
@@ -27,7 +28,7 @@ TOKEN_AXIS = {"classifier.head.weight": 0, "classifier.head.bias": 0, "classifie
 def adopted(config: Config) -> tuple[Config, list[str]]:
     """`config` with the architecture and the features of the model in `training.init`, and what of it gave way.
 
-    `NORMALISATION` stays where it was said.
+    `CHOSEN` stays where it was said.
 
     What gave way are the keys that were set to something else, as lines such as `model.layers: 3 instead of 2`. Without
     `training.init` it is `config` itself.
@@ -44,7 +45,7 @@ def adopted(config: Config) -> tuple[Config, list[str]]:
     tree = config.model_dump(mode="json")
     theirs["model"] |= {key: tree["model"][key] for key in FREE}
     said = config.model_dump(mode="json", exclude_unset=True)
-    own = {key: value for key, value in said.get("features", {}).items() if key in NORMALISATION}
+    own = {key: value for key, value in said.get("features", {}).items() if key in CHOSEN}
     if own.get("normalisation", "utterance") != "utterance":
         own.setdefault("prior_seconds", 0.0)  # theirs would mean nothing
     theirs["features"] |= own

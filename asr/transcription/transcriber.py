@@ -20,6 +20,7 @@ from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError
 from asr.model.folders import DEFAULT
+from asr.model.numpy_model import NumpyModel
 from asr.text import SPACE
 from asr.transcription.seams import Piece, Seams
 from asr.transcription.speech import may_be_speech
@@ -36,6 +37,8 @@ BLOCK_SECONDS = 30.0
 """A waveform in memory is looked at piece by piece, like a file."""
 POOLED_BATCHES = 8
 """Windows of so many batches are sorted by length together: less padding, and no batch that is nearly empty."""
+NUMPY_BATCHES = 4
+"""NumPy takes so many batches as one: it pads nothing, and the more utterances take a step together, the faster."""
 HELD_BATCHES = 16
 """Windows of steady noise, which are not decoded, may wait behind one that is until they are this many batches long."""
 
@@ -219,7 +222,8 @@ class Transcriber(Recogniser):
         """Decode every waiting window, those of similar length together, and empty the list."""
         waveforms = [item.window.waveform for item in waiting if item.window is not None]
         seconds = [len(waveform) / self.sample_rate for waveform in waveforms]
-        for batch in make_batches(seconds, self.decoding.batch_seconds):
+        bound = self.decoding.batch_seconds * (NUMPY_BATCHES if isinstance(self.model, NumpyModel) else 1)
+        for batch in make_batches(seconds, bound):
             found = self.nbest([waveforms[index] for index in batch])
             for index, hypotheses in zip(batch, found, strict=True):
                 waiting[index].hypotheses = hypotheses

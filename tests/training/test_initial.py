@@ -222,6 +222,21 @@ def test_another_normalisation_is_taken_where_it_is_said(
     assert "features.mean" not in load_tensors(tmp_path / "back" / "model.safetensors")[0]
 
 
+def test_frames_may_come_more_often_than_the_model_is_used_to(
+    small_config: Callable[..., Config], trained: Trained, other: Path, tmp_path: Path
+) -> None:
+    theirs = load_config(trained.folder / "config.yaml").features.hop_ms
+    asked = small_config(
+        features={"hop_ms": theirs / 2},
+        training={"init": str(trained.folder), "epochs": 1},
+        data={"train": str(other)},
+    )
+    train(asked, tmp_path / "out", device="cpu")
+    (dense, _), (sparse, _) = load_folder(tmp_path / "out"), load_folder(trained.folder)
+    assert dense.frame_seconds == pytest.approx(sparse.frame_seconds / 2)
+    assert adopted(small_config(training={"init": str(trained.folder)}))[0].features.hop_ms == theirs
+
+
 def test_what_cannot_be_started_from_is_named(
     tuning: Callable[..., Config], small_config: Callable[..., Config], tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from asr.data.manifest import Utterance, read_manifest
 from asr.errors import AudioError, CheckpointError, ConfigError
 from asr.scoring import score
 from asr.transcription import Transcriber, Transcript, load_model
-from asr.transcription.transcriber import POOLED_BATCHES
+from asr.transcription.transcriber import NUMPY_BATCHES, POOLED_BATCHES
 from asr.transcription.windows import WINDOW_SECONDS
 
 if TYPE_CHECKING:
@@ -111,6 +111,25 @@ def test_results_come_while_sources_are_still_read(model: Transcriber, utterance
     shortest = min(utterance.duration for utterance in utterances)
     assert len(opened) <= (POOLED_BATCHES * model.config.decoding.batch_seconds + longest) / shortest
     results.close()  # type: ignore[attr-defined]
+
+
+def test_numpy_takes_several_batches_as_one_and_says_the_same(
+    trained: Trained, model: Transcriber, utterances: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [utterance.audio for utterance in utterances[:12]]
+    longest = max(utterance.duration for utterance in utterances[:12])
+    light = load_model(trained.folder, device="numpy", decoding={"batch_seconds": 2 * longest})
+    compute = light.nbest
+    sizes: list[int] = []
+
+    def counted(waveforms: list[np.ndarray]) -> Any:
+        sizes.append(len(waveforms))
+        return compute(waveforms)
+
+    monkeypatch.setattr(light, "nbest", counted)
+    found = [result.text for result in light.transcribe_many(sources) if isinstance(result, Transcript)]
+    assert found == [model.transcribe(source).text for source in sources]
+    assert max(sizes) >= 2 * NUMPY_BATCHES
 
 
 @pytest.mark.parametrize("samples", [1, 80, 160])
@@ -348,5 +367,5 @@ def test_a_folder_that_is_no_model_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_unknown_device_is_an_error(trained: Trained) -> None:
-    with pytest.raises(ConfigError, match="--device gpu: expected auto, cpu, cuda"):
+    with pytest.raises(ConfigError, match=r"--device gpu: expected auto, cpu, cuda or cuda:N; .* numpy"):
         load_model(trained.folder, device="gpu")
