@@ -1,11 +1,15 @@
 """CMU AN4: prepare, train, score.
 
 python recipes/an4/run.py --source data/corpora/an4 --output exp/an4 --seed 0
+python recipes/an4/run.py --source data/corpora/an4 --output exp/an4-tuned --seed 0 --init en-small
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 import asr
 from asr import recipe
@@ -21,6 +25,9 @@ def main(
     threads: Threads = None,
     overwrite: recipe.Overwrite = False,
     set_: recipe.Set = None,
+    init: Annotated[
+        str | None, typer.Option(help="Model to start from, such as en-small, instead of from nothing.")
+    ] = None,
 ) -> None:
     """Train a model of phones on AN4 and report its word error rate on the official test set."""
     set_threads(threads)
@@ -28,7 +35,10 @@ def main(
     manifests = recipe.prepare("an4", source=source, output=data)
     overrides = [f"data.train={manifests['train']}", f"data.dev={manifests['dev']}", f"training.seed={seed}"]
     overrides.append(f"text.lexicon={Path(__file__).with_name('lexicon.txt')}")
-    config = asr.load_config(Path(__file__).with_name("config.yaml"), [*overrides, *(set_ or [])])
+    if init is not None:
+        overrides.append(f"training.init={init}")
+    settings = Path(__file__).with_name("config.yaml" if init is None else "tuned.yaml")
+    config = asr.load_config(settings, [*overrides, *(set_ or [])])
     console = recipe.console()
     training, scores = recipe.train_and_evaluate(
         config, output, {"test": manifests["test"]}, device=device, overwrite=overwrite, console=console

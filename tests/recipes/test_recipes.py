@@ -101,6 +101,13 @@ def test_an4_goes_from_the_official_layout_to_results_and_is_only_scored_the_sec
     assert "model.hidden was 32, now 16" in changed.stderr
     assert "Traceback" not in changed.stderr
 
+    start = ("--init", "model", "--output", "tuned", "--set", "training.epochs=1")
+    tuned = run("an4", *arguments, *start, cwd=tmp_path)
+    assert tuned.returncode == 0, tuned.stderr
+    results = json.loads((tmp_path / "tuned/results.json").read_text())
+    assert results["config"]["training"]["init"] == "model"
+    assert results["wer"] < 0.2
+
 
 @pytest.mark.slow
 def test_two_processes_go_through_a_recipe_together(an4: Path, tmp_path: Path) -> None:

@@ -131,6 +131,39 @@ def test_join_keeps_the_speech_and_fills_gaps_with_its_noise_floor() -> None:
         assert 10 ** (-2 / 20) < np.abs(joined).max() / 0.3 < 10 ** (2 / 20)
 
 
+def test_trimming_cuts_what_is_soft_at_the_ends_alone() -> None:
+    parts = [(0.01, 400), (0.3, 1600), (0.02, 800), (0.3, 800), (0.05, 400)]  # level, samples
+    pieces = [level * np.sin(np.arange(samples) * 0.7) for level, samples in parts]
+    digit = (0.1 + np.concatenate(pieces)).astype(np.float32)  # an offset is no sound
+    np.testing.assert_array_equal(fsdd.trim(digit, -10.0), digit[400:3600])
+    np.testing.assert_array_equal(fsdd.trim(digit, -20.0), digit[400:])
+    np.testing.assert_array_equal(fsdd.trim(digit, -40.0), digit)
+    np.testing.assert_array_equal(fsdd.trim(digit[:2000], -10.0), digit[400:2000])
+    np.testing.assert_array_equal(fsdd.trim(digit[:1900], -10.0), digit[:1900])  # would be shorter than 0.2 s
+    silence = np.zeros(3000, np.float32)
+    np.testing.assert_array_equal(fsdd.trim(silence, -10.0), silence)
+
+
+def test_trimming_is_for_training_alone(tmp_path: Path) -> None:
+    root = tmp_path / "free-spoken-digit-dataset-1.0.10"
+    (root / "recordings").mkdir(parents=True)
+    one = io.BytesIO()
+    soft_end = np.concatenate([0.3 * np.sin(np.arange(1700)), 0.001 * np.sin(np.arange(800))])
+    soundfile.write(one, soft_end, 8000, subtype="PCM_16", format="WAV")
+    for speaker in fsdd.SPEAKERS:
+        for digit in range(10):
+            for take in range(50):
+                (root / "recordings" / f"{digit}_{speaker}_{take}.wav").write_bytes(one.getvalue())
+
+    def seconds(trimmed: float, part: str) -> list[float]:
+        rows = utterances(fsdd.prepare(root, tmp_path / f"{trimmed}", strings=100, trimmed=trimmed))[part]
+        return [row.duration for row in rows if len((row.text or "").split()) == 1]
+
+    assert min(seconds(0.0, "train")) == min(seconds(1.0, "dev")) == 2500 / 8000
+    assert min(seconds(1.0, "train")) == pytest.approx(1700 / 8000, abs=0.01)
+    assert len({round(value, 4) for value in seconds(0.5, "train")}) > 2
+
+
 def test_join_never_clips() -> None:
     digit = np.sin(np.arange(2000) * 0.5).astype(np.float32)
     for seed in range(10):
@@ -155,6 +188,7 @@ def test_missing_recording_is_named(corpus: Path, tmp_path: Path) -> None:
     [
         ({"held_out_speaker": "mary"}, "held_out_speaker 'mary' is not in the corpus; choose of george, jackson"),
         ({"strings": 0}, "strings must be at least 1, not 0"),
+        ({"trimmed": 1.5}, r"trimmed is a share from 0 to 1, not 1\.5"),
     ],
 )
 def test_impossible_options_are_refused(corpus: Path, tmp_path: Path, options: dict, message: str) -> None:

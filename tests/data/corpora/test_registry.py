@@ -84,7 +84,7 @@ def test_unknown_corpus_names_the_nearest(tmp_path: Path) -> None:
     ("name", "options", "message"),
     [
         ("an4", {"seed": 1}, "an4: no option 'seed'; it has no options"),
-        ("fsdd", {"sed": 1}, "fsdd: no option 'sed'; it has seed, held_out_speaker, strings"),
+        ("fsdd", {"sed": 1}, "fsdd: no option 'sed'; it has seed, held_out_speaker, strings, trimmed"),
         ("fsdd", {"strings": "many"}, "fsdd: option strings cannot be 'many': Input should be a valid integer"),
         ("librispeech", {"parts": 3}, "librispeech: option parts cannot be 3: Input should be a valid string"),
     ],
