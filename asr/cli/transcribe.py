@@ -124,7 +124,7 @@ def command(
     """Transcribe recordings: print their words, or write them to files.
 
     A folder is searched to its bottom. What cannot be read is reported, and the rest goes on (exit status 1).
-    What has its outputs in --output-dir already is skipped: the same command goes on where a stopped one was.
+    What has newer outputs in --output-dir is skipped: the same command goes on where a stopped one was.
     """
     from asr.cli.transcribe_progress import Progress
     from asr.transcription.formats import WORD_TIMES
@@ -278,7 +278,7 @@ class _Run:
     def _todo(self) -> Iterator[Source]:
         for recording in self.sources:
             try:
-                if self.outputs and self.outputs.exist(recording) and not self.overwrite:
+                if self.outputs and self.outputs.current(recording) and not self.overwrite:
                     self.progress.skip()
                     continue
             except OutputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,9 +77,18 @@ class Outputs:
             raise OutputError(f"{recording.name}: this id is no name for a file; change it in the manifest")
         return [self.folder.joinpath(*parts[:-1], f"{parts[-1]}.{format_}") for format_ in self.formats]
 
-    def exist(self, recording: Recording) -> bool:
-        """Whether the recording has all its files; one missing, and all are to be written."""
-        return all(os.path.isfile(path) for path in self.paths(recording))
+    def current(self, recording: Recording) -> bool:
+        """Whether the recording has all its files, and none is older than its audio; else all are to be written."""
+        paths = self.paths(recording)
+        if not all(os.path.isfile(path) for path in paths):
+            return False
+        try:
+            audio = os.path.getmtime(recording.utterance.audio if recording.utterance else recording.path)
+            written = min(os.path.getmtime(path) for path in paths)
+        except (OSError, ValueError):  # standard input, or a file that is gone: there is nothing newer to hear
+            return True
+        # A recorder whose clock is ahead would have its files transcribed again every time.
+        return not written < audio <= time.time()
 
     def write(self, recording: Recording, transcript: Transcript) -> None:
         """Write all files of a recording, each whole or not at all.

@@ -217,6 +217,21 @@ def test_what_has_its_outputs_is_skipped_unless_told(transcribe: Transcribe, tre
     assert files() == {f"{key}.txt": f"{tree[key]}\n" for key in tree}
 
 
+def test_a_recording_that_was_replaced_is_done_again(
+    transcribe: Transcribe, tree: dict[str, str], utterances: list[Utterance]
+) -> None:
+    assert transcribe("calls", "-o", "out").status == 0
+    for path in Path("out").rglob("*.txt"):
+        os.utime(path, (1e9, 1e9))
+    for path in Path("calls").rglob("*.wav"):
+        os.utime(path, (9e8, 9e8))
+    shutil.copyfile(utterances[-1].audio, "calls/b/a.wav")
+    ran = transcribe("calls", "-o", "out")
+    assert "transcribed 1 recording, " in ran.err
+    assert "skipped 3 whose outputs are there (--overwrite writes them again)" in ran.err
+    assert files() == {f"{key}.txt": f"{utterances[-1].text if key == 'b/a' else tree[key]}\n" for key in tree}
+
+
 def test_one_format_missing_and_the_recording_is_done_again(transcribe: Transcribe, tree: dict[str, str]) -> None:
     transcribe("calls/a.wav", "-o", "out")
     ran = transcribe("calls/a.wav", "calls/e.wav", "-o", "out", "-f", "txt,srt")

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from asr.data.utterance import Utterance
 from asr.decoding.hypothesis import Word
 from asr.errors import ConfigError, OutputError
 from asr.transcription.formats import FORMATS
@@ -56,21 +58,37 @@ def test_a_recording_is_called_by_its_path_in_json_and_by_its_key_in_tables() ->
 def test_every_format_of_a_recording_is_a_file_below_the_folder(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path / "new" / "out", list(FORMATS))
     recording = Recording("calls/b/c.1.wav", "b/c.1")
-    assert not outputs.exist(recording)
+    assert not outputs.current(recording)
     outputs.write(recording, SPOKEN)
     files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert files == sorted(Path(f"new/out/b/c.1.{name}") for name in FORMATS)
     assert (tmp_path / "new/out/b/c.1.txt").read_text() == "a b\n"
-    assert outputs.exist(recording)
+    assert outputs.current(recording)
 
 
 def test_a_recording_with_one_format_missing_is_not_there(tmp_path: Path) -> None:
     recording = Recording("c.wav", "c")
     Outputs(tmp_path, ["txt"]).write(recording, SPOKEN)
-    assert Outputs(tmp_path, ["txt"]).exist(recording)
-    assert not Outputs(tmp_path, ["txt", "srt"]).exist(recording)
+    assert Outputs(tmp_path, ["txt"]).current(recording)
+    assert not Outputs(tmp_path, ["txt", "srt"]).current(recording)
     (tmp_path / "c.srt").mkdir()
-    assert not Outputs(tmp_path, ["txt", "srt"]).exist(recording)
+    assert not Outputs(tmp_path, ["txt", "srt"]).current(recording)
+
+
+def test_audio_that_is_newer_than_one_of_its_outputs_is_to_be_done(tmp_path: Path) -> None:
+    audio = tmp_path / "c.wav"
+    audio.touch()
+    in_a_file = Recording(str(audio), "c")
+    in_a_manifest = Recording("c", "c", Utterance("c", audio, 1.0, 8000))
+    outputs = Outputs(tmp_path, ["txt", "srt"])
+    outputs.write(in_a_file, SPOKEN)
+    now = time.time()
+    for age, current in ((30, True), (20, True), (10, False), (-1000, True)):  # the last: a clock that is ahead
+        os.utime(audio, (now - age, now - age))
+        os.utime(tmp_path / "c.srt", (now - 20, now - 20))
+        assert [outputs.current(in_a_file), outputs.current(in_a_manifest)] == [current, current], age
+    audio.unlink()
+    assert outputs.current(in_a_file)
 
 
 def test_an_output_is_replaced_whole(tmp_path: Path) -> None:
@@ -86,7 +104,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     with disk_full_after(20), pytest.raises(OutputError, match=r"c\.json: cannot be written \(File too large\)"):
         outputs.write(Recording("c.wav", "c"), SPOKEN)
     assert [path.name for path in tmp_path.iterdir()] == ["c.txt"]
-    assert not outputs.exist(Recording("c.wav", "c"))
+    assert not outputs.current(Recording("c.wav", "c"))
 
 
 def test_what_cannot_be_rendered_names_the_file(tmp_path: Path) -> None:
@@ -104,7 +122,7 @@ def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path: Path, key: str)
 def test_a_name_too_long_for_the_disk_is_an_error_of_that_file(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path, ["txt"])
     recording = Recording("long", "x" * 300)
-    assert not outputs.exist(recording)
+    assert not outputs.current(recording)
     with pytest.raises(OutputError, match="File name too long"):
         outputs.write(recording, SPOKEN)
 
