@@ -68,10 +68,10 @@ class Transcriber(Recogniser):
         Args:
             source: a path, bytes, a file object, an utterance of a manifest, or a waveform `[samples]` of floats in
                 [-1, 1].
-            sample_rate: of a waveform, in Hz; files say it themselves.
+            sample_rate: of a waveform, in Hz, which needs it; files say it themselves.
 
         Raises:
-            AudioError: it cannot be read.
+            AudioError: it cannot be read, or is a waveform without `sample_rate`.
         """
         (result,) = self.transcribe_many([source], sample_rate=sample_rate)
         if isinstance(result, AudioError):
@@ -91,7 +91,7 @@ class Transcriber(Recogniser):
 
         Args:
             sources: as for `transcribe`; read one after the other, as results are asked for.
-            sample_rate: of waveforms, in Hz.
+            sample_rate: of waveforms, in Hz; those need it.
             progress: called with the seconds of audio that have been transcribed since the last call.
         """
         pieces: list[Piece] = []
@@ -208,7 +208,11 @@ class Transcriber(Recogniser):
         if not np.isfinite(waveform).all():
             raise AudioError(f"the waveform has {int((~np.isfinite(waveform)).sum())} samples that are NaN or infinite")
         waveform = waveform.astype(np.float32)
-        if sample_rate is not None and sample_rate != self.sample_rate:
+        if sample_rate is None:  # assuming one would give other words, and no error
+            raise AudioError(
+                f"a waveform does not say its rate: give sample_rate=, in Hz ({self.sample_rate} is what the model hears)"
+            )
+        if sample_rate != self.sample_rate:
             if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
                 raise AudioError(
                     f"sample_rate={sample_rate} Hz is outside {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}; correct it"

@@ -60,7 +60,7 @@ def test_every_kind_of_source_gives_the_same_text(model: Transcriber, utterances
             torch.from_numpy(waveform),
             torch.from_numpy(waveform).double().requires_grad_(),
         ]
-        assert [model.transcribe(source).text for source in sources] == [text] * len(sources)
+        assert [model.transcribe(source, sample_rate=8000).text for source in sources] == [text] * len(sources)
 
 
 @pytest.mark.parametrize("kind", ["reversed twice", "big-endian", "read-only", "bfloat16"])
@@ -71,7 +71,7 @@ def test_waveforms_of_any_memory_layout_are_taken(model: Transcriber, utterances
         "big-endian": waveform.astype(">f4"),
         "read-only": np.frombuffer(waveform.tobytes(), dtype=np.float32),
     }.get(kind, torch.from_numpy(waveform).bfloat16())
-    assert model.transcribe(source).text == utterances[0].text
+    assert model.transcribe(source, sample_rate=8000).text == utterances[0].text
 
 
 @pytest.mark.parametrize("rate", [6000, 11025, 16000, 22050, 44100, 48000])
@@ -143,7 +143,7 @@ def test_a_few_milliseconds_have_no_words(model: Transcriber, tmp_path: Path, sa
 
 @pytest.mark.parametrize("seconds", [0.5, 70.0])
 def test_digital_silence_has_no_words(model: Transcriber, seconds: float) -> None:
-    transcript = model.transcribe(np.zeros(round(8000 * seconds), np.float32))
+    transcript = model.transcribe(np.zeros(round(8000 * seconds), np.float32), sample_rate=8000)
     assert transcript.text == ""
     assert transcript.duration == seconds
 
@@ -212,6 +212,7 @@ def test_damage_late_in_a_long_file_is_that_files_error_alone(
         (torch.zeros(1, 800), "one-dimensional"),
         (np.array([0.0, np.nan, np.inf], np.float32), "2 samples that are NaN or infinite"),
         (np.zeros(0, np.float32), "samples"),
+        (np.zeros(800, np.float32), "give sample_rate=, in Hz .8000 is what the model hears"),
     ],
 )
 def test_a_waveform_that_is_none_is_an_error(
@@ -243,7 +244,7 @@ def test_speech_without_pauses_loses_and_doubles_no_word_at_the_seams(
     waveform = np.concatenate([speech.say(word, seed)[400:-400] for seed, word in enumerate(words)])
     rush = waveform + np.random.default_rng(0).normal(0, 0.02, len(waveform)).astype(np.float32)  # no pause is quiet
     model = load_model(trained.folder, device="cpu", decoding={"window_seconds": window, "word_times": True})
-    transcript = model.transcribe(rush)
+    transcript = model.transcribe(rush, sample_rate=speech.rate)
     assert score([" ".join(words)], [transcript.text]).wer <= 0.2
     times = [time for word in transcript.words for time in (word.start or 0.0, word.end or 0.0)]
     assert times == sorted(times)
