@@ -53,6 +53,12 @@ def test_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ),
         ("dropout: 0.1", "dropout", "model.dropout"),
         ("model: {subsampling: {chanels: 4}}", "model.subsampling.chanels", "model.subsampling.channels"),
+        ("augmentation: {nois: {probability: 0.5}}", "augmentation.nois", "augmentation.noise'"),
+        ("augmentation: {reverb: {}}", "augmentation.reverb", "augmentation.reverberation'"),
+        ("noise: {probability: 0.5}", "noise", "augmentation.noise'"),
+        ("training: {lr: 0.5}", "training.lr", "training.learning_rate"),
+        ("training: {max_seconds: 9}", "training.max_seconds", "data.max_seconds"),
+        ("decoding: {beam_size: 9}", "decoding.beam_size", "decoding.beam'"),
     ],
 )
 def test_unknown_key_is_an_error_that_names_file_and_nearest_key(
@@ -70,6 +76,21 @@ def test_unknown_key_is_an_error_that_names_file_and_nearest_key(
 def test_key_like_no_other_lists_the_sections(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'qqqq'; the sections are data, augmentation, features, text, model, tra"):
         load_config(written(tmp_path, "qqqq: 1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        ("data: {qqqq: 1}", "unknown key 'data.qqqq'; the keys of data are train, dev, max_seconds, "),
+        ("model: {subsampling: {model: 1}}", "the keys of model.subsampling are kind, factor, channels, depth"),
+        # Many sections have it, and none of them is likelier than the others.
+        ("augmentation: {spec_augment: {probability: 1}}", "the keys of augmentation.spec_augment are frequency_masks"),
+    ],
+)
+def test_key_like_no_other_in_a_section_lists_the_keys_of_the_section(tmp_path: Path, text: str, there: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, text))
+    assert there in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +239,10 @@ def test_override_switches_a_section_on_again(tmp_path: Path) -> None:
     [
         ("training.epoch=3", ["'training.epoch'", "did you mean 'training.epochs'"]),
         ("epochs=3", ["'epochs'", "did you mean 'training.epochs'"]),
-        ("training.epochs.x=3", ["'training.epochs.x'"]),
+        ("training.epochs.x=3", ["'training.epochs.x'", "training.epochs is a value, not a section"]),
+        ("augmentation.nois.probability=1", ["did you mean 'augmentation.noise.probability'?"]),
+        ("augmentation.nosie.probabilty=1", ["did you mean 'augmentation.noise.probability'?"]),
+        ("optimizer.learning_rate=1", ["did you mean 'training.learning_rate'?"]),
         ("training.epochs", ["section.key=value"]),
         ("=3", ["section.key=value"]),
         ("training.epochs=[", ["not a YAML value"]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,51 @@ def _explain(problem: Any) -> str:
 
 
 def _unknown(key: str) -> str:
-    leaf = key.rpartition(".")[2]
+    ours = key.split(".")
+    known = [name.split(".") for name in [*_section_keys(), *config_keys()]]
+    known = [theirs for theirs in known if theirs != ours[: len(theirs)]]  # a section is no remedy for a key in it
+    often = Counter(theirs[-1] for theirs in known)
 
-    def likeness(known: str) -> float:
-        # The right name in the wrong section is as common a slip as a misspelt one.
-        pairs = ((key, known), (leaf, known.rpartition(".")[2]))
-        return max(difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs)
+    def likeness(theirs: list[str]) -> float:
+        misspelt = min(map(_alike, ours, theirs)) if len(ours) == len(theirs) else 0.0
+        # The right name in the wrong section is as common a slip; but `probability` is in a dozen of them.
+        misplaced = _alike(ours[-1], theirs[-1]) if often[theirs[-1]] == 1 else 0.0
+        return max(misspelt, misplaced if misplaced == 1 or len(ours) == 1 else 0.0)
 
-    near = max([*config_keys(), *Config.model_fields], key=likeness)
+    near = max(known, key=likeness)
     if likeness(near) >= 0.6:
-        return f"unknown key {key!r}, did you mean {near!r}?"
-    return f"unknown key {key!r}; the sections are {', '.join(Config.model_fields)}"
+        return f"unknown key {key!r}, did you mean {'.'.join(near)!r}?"
+    return f"unknown key {key!r}; {_beside(ours)}"
+
+
+def _alike(name: str, known: str) -> float:
+    """From 0 to 1; people also write `lr` for `learning_rate`, `reverb` for `reverberation`, `beam_size` for `beam`."""
+    words = known.split("_")
+    if len(words) > 1 and name == "".join(word[:1] for word in words):
+        return 1.0
+    ratio = difflib.SequenceMatcher(None, name, known).ratio()
+    shorter, longer = sorted((name, known), key=len)
+    return max(ratio, 0.8) if len(shorter) >= 4 and longer.startswith(shorter) else ratio
+
+
+def _beside(names: Sequence[str]) -> str:
+    """What there is where the first unknown one of `names` stands."""
+    section: type[BaseModel] = Config
+    for depth, name in enumerate(names):
+        if name not in section.model_fields:
+            where = ".".join(names[:depth])
+            return f"the {f'keys of {where}' if where else 'sections'} are {', '.join(section.model_fields)}"
+        child = _section_of(section.model_fields[name].annotation)
+        if child is None:
+            break
+        section = child
+    return f"{'.'.join(names[: depth + 1])} is a value, not a section"
+
+
+def _section_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Every dotted section, such as `model.subsampling`."""
+    keys: list[str] = []
+    for name, child in ((name, _section_of(field.annotation)) for name, field in section.model_fields.items()):
+        if child:
+            keys += [prefix + name, *_section_keys(child, f"{prefix}{name}.")]
+    return keys
