@@ -8,6 +8,18 @@ from pathlib import Path
 
 from asr.errors import ManifestError
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether a file of this name is a table."""
+    return str(path).lower().endswith(TABLE_SUFFIXES)
+
+
+def table_remedy(path: str | Path) -> str:
+    """What to do with a table where only a manifest is read."""
+    return f"`asr data import {path} --output DIR` makes a manifest of it"
+
 
 def read_lines(path: str | Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line without its end) of a text file, one line in memory at a time.

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from asr.data.lines import is_table, table_remedy
 from asr.data.utterance import Utterance
 from asr.errors import ManifestError
 from asr.files import replacing
@@ -26,7 +27,7 @@ def manifest_path(path: str | Path) -> Path:
     """The manifest file behind `path`: the file itself, or `cuts.jsonl[.gz]` in that folder.
 
     Raises:
-        ManifestError: there is none.
+        ManifestError: there is none, or it is a table.
     """
     path = Path(path)
     if path.is_dir():
@@ -40,6 +41,8 @@ def manifest_path(path: str | Path) -> Path:
         raise ManifestError(
             f"{path}: no such manifest; give a .jsonl file or a folder written by `asr prepare` or `asr data import`"
         )
+    if is_table(path):
+        raise ManifestError(f"{path}: a table, not a manifest; {table_remedy(path)}")
     return path
 
 

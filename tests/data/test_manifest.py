@@ -268,6 +268,16 @@ def test_text_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
         list(read_manifest(path))
 
 
+@pytest.mark.parametrize("name", ["transcripts.csv", "dev.TSV"])
+def test_a_table_is_no_manifest_and_the_error_says_what_makes_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("audio,text\none.wav,hello\n")
+    with pytest.raises(ManifestError) as caught:
+        list(read_manifest(tmp_path / name))
+    path = tmp_path / name
+    made = f"`asr data import {path} --output DIR` makes a manifest of it"
+    assert str(caught.value) == f"{path}: a table, not a manifest; {made}"
+
+
 def test_missing_manifest_and_folder_without_one(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.jsonl: no such manifest"):
         manifest_path(tmp_path / "none.jsonl")

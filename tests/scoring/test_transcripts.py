@@ -162,6 +162,7 @@ def test_a_manifest_without_transcripts_cannot_be_scored(tmp_path: Path) -> None
         ("x.txt", "one\ntw\0o\n", r"x\.txt, line 2: a NUL byte"),
         ("x.txt", "one two".encode("utf-16-le"), r"x\.txt, line 1: a NUL byte; .*UTF-16"),
         ("x.srt", "1\n00:00 --> 00:01\nhello\n", r"x\.srt: \.srt is no format to score"),
+        ("x.csv", "audio,text\na.wav,b\n", r"\.csv is no format .*: `asr data import .*x\.csv --output DIR`"),
         ("x.out", '{"id": "a", "text": "b"}\n', r"x\.out: the lines look like JSON; .*'jsonl'"),
         ("x.out", "rec A 0.5 0.25 yes\nrec A 1 0.25 no\n", r"x\.out: the lines hold times; .*'ctm' or 'stm'"),
         ("x.txt", "\n \n", r"x\.txt: holds no transcripts"),

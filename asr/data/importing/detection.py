@@ -10,7 +10,7 @@ from pathlib import Path
 from asr.data.importing import folder, kaldi, tables
 from asr.data.importing.entries import Unusable, match_columns
 from asr.data.importing.nemo import parse_object
-from asr.data.lines import read_lines
+from asr.data.lines import is_table, read_lines
 from asr.data.manifest import MANIFEST_NAMES
 from asr.errors import ManifestError
 
@@ -63,7 +63,7 @@ def _of_file(path: Path, encoding: str | None) -> list[str]:
     _, names = tables.header(path, encoding)
     if set(names) >= COMMON_VOICE_COLUMNS and (path.parent / tables.CLIPS).is_dir():
         return ["common_voice"]
-    if path.suffix.lower() in tables.TABLE_SUFFIXES:
+    if is_table(path):
         return ["table"]
     try:
         match_columns(names, {})

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from asr.data.importing.entries import AudioRoot, Found, Options, Unusable, make_entry, match_columns
 from asr.data.importing.nemo import read_json_lines
-from asr.data.lines import read_lines
+from asr.data.lines import TABLE_SUFFIXES, is_table, read_lines
 from asr.data.problems import Problem
 from asr.errors import ManifestError
 
 DELIMITERS = ",;\t"
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
 CLIPS = "clips"
 """The folder beside Common Voice's tables that holds the recordings."""
@@ -75,7 +74,7 @@ def _only_table(source: Path) -> Path:
 
 def tables_in(folder: Path) -> list[Path]:
     """The tables directly in a folder."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
+    return sorted(path for path in folder.iterdir() if is_table(path) and path.is_file())
 
 
 def _rows(path: Path, options: Options, folder: Path, quoted: bool = True) -> Iterator[Found]:

@@ -211,7 +211,12 @@ def _detect(path: Path, lines: list[Line]) -> str:
     if format not in ("", "txt"):
         return format
     if path.suffix.lower() in _OTHER_SUFFIXES:
-        raise ScoringError(f"{path}: {path.suffix} is no format to score; give {', '.join(_SUFFIXES)} or Kaldi's text")
+        from asr.data.lines import is_table, table_remedy
+
+        table = f", or a manifest: {table_remedy(path)}" if is_table(path) else ""
+        raise ScoringError(
+            f"{path}: {path.suffix} is no format to score; give {', '.join(_SUFFIXES)} or Kaldi's text{table}"
+        )
     content = [line for _, line in _content(lines, "trn")]
     if content and all(parsers.TRN_LINE.fullmatch(line) for line in content):
         return "trn"
