@@ -215,10 +215,7 @@ def _check_together(sources: Sources, formats: list[str], output_dir: Path | Non
             said = f"{one.name} and {other.name} would both be written to {output_dir / one.label}.{formats[0]}"
         else:
             said = f"{one.name} and {other.name} would both be called {one.label} in {formats[0]}"
-        raise ConfigError(
-            f"{said}; --full-names keeps .wav and .mp3 apart, and a folder that is named instead of its files keeps "
-            "the path of each"
-        )
+        raise ConfigError(f"{said}; {sources.remedy(one, other)}")
 
 
 @dataclass

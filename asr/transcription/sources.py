@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.audio import AUDIO_SUFFIXES
+from asr.data.lines import is_table, table_remedy
 from asr.data.manifest import MANIFEST_NAMES, UniqueIds, read_manifest
 from asr.data.shards import local_shards
 from asr.data.utterance import Utterance
@@ -122,6 +123,16 @@ class Sources:
                 first[recording.key] = recording
         return None
 
+    def remedy(self, one: Recording, other: Recording) -> str:
+        """How two recordings with the same key, which `clash` found, get different ones."""
+        names = os.path.basename(one.name), os.path.basename(other.name)
+        apart = "transcribe them in separate calls, each with an --output-dir of its own"
+        if one.utterance or other.utterance:
+            return apart
+        if names[0] != names[1]:  # then it is the suffix that was taken off
+            return f"--full-names keeps {names[0]} and {names[1]} apart, or rename one"
+        return f"name the folder that both are below instead, which keeps the path of each, or {apart}"
+
     def _try(self, add: Callable[[str], None], text: str) -> None:
         try:
             add(text)
@@ -159,6 +170,11 @@ class Sources:
                 self._add_folder(path)
         elif path.endswith((".jsonl", ".jsonl.gz")):
             self._add_manifest(path)
+        elif is_table(path):
+            raise ManifestError(
+                f"{path}: a table, not audio; {table_remedy(path)}, which can be transcribed; "
+                "a list of paths, a line each, is given as --list FILE"
+            )
         else:
             self._add_file(*os.path.split(path))
 

@@ -304,14 +304,20 @@ def test_batches_change_no_text(transcribe: Transcribe, tree: dict[str, str]) ->
     assert len({transcribe("calls", "--batch-seconds", seconds).out for seconds in (1, 4, 500)}) == 1
 
 
-@pytest.mark.parametrize("named", [["calls/a.wav", "calls/b/a.wav"], ["calls/a.wav", "calls/a.flac"]])
+@pytest.mark.parametrize(
+    ("named", "remedy"),
+    [
+        (["calls/a.wav", "calls/b/a.wav"], "name the folder that both are below"),
+        (["calls/a.wav", "calls/a.flac"], "--full-names keeps a.wav and a.flac apart"),
+    ],
+)
 def test_two_recordings_for_one_output_are_told_before_anything_is_written(
-    transcribe: Transcribe, tree: dict[str, str], named: list[str]
+    transcribe: Transcribe, tree: dict[str, str], named: list[str], remedy: str
 ) -> None:
     shutil.copy("calls/e.wav", "calls/a.flac")
     ran = transcribe(*named, "--output-dir", "out")
     assert (ran.status, Path("out").exists()) == (2, False)
-    assert f"{named[0]} and {named[1]} would both be written to out/a.txt; --full-names keeps" in ran.err
+    assert f"{named[0]} and {named[1]} would both be written to out/a.txt; {remedy}" in ran.err
     ran = transcribe(*named, "--format", "trn")
     assert (ran.status, ran.out) == (2, "")
     assert "would both be called a in trn" in ran.err

@@ -202,11 +202,13 @@ def test_a_folder_that_cannot_be_read_is_told_and_the_others_go_on(here: Path) -
         ("", "the empty string"),
         ("nothing.jsonl", "nothing.jsonl: no utterances"),
         ("words.jsonl", "words.jsonl, line 1: not JSON"),
+        ("words.csv", "words.csv: a table, not audio; `asr data import words.csv --output DIR` makes a manifest of it"),
     ],
 )
 def test_what_is_not_there_is_a_problem_that_names_it(text: str, message: str) -> None:
     touch("empty/readme.txt", "a.txt", "nothing.jsonl")
     Path("words.jsonl").write_text("hello\n")
+    Path("words.csv").write_text("audio,text\na.wav,hello\n")
     assert message in problem(text)
 
 
@@ -346,3 +348,21 @@ def test_an_utterance_and_a_file_of_one_name_are_found(here: Path) -> None:
     clash = Sources(["set", "x.wav"]).clash()
     assert clash is not None
     assert [recording.name for recording in clash] == ["x", "x.wav"]
+
+
+def test_the_remedy_for_two_of_one_name_is_one_that_helps(here: Path) -> None:
+    touch("a/x.wav", "a/x.flac", "b/x.wav")
+    write_manifest("set/cuts.jsonl", [Utterance("x", here / "a/x.wav", 1.0, 8000)])
+
+    def remedy(*inputs: str, **options: bool) -> str:
+        sources = Sources(inputs, **options)
+        clash = sources.clash()
+        assert clash is not None
+        return sources.remedy(*clash)
+
+    assert remedy("a") == "--full-names keeps x.flac and x.wav apart, or rename one"
+    assert remedy("a/x.wav", "a/x.flac") == "--full-names keeps x.wav and x.flac apart, or rename one"
+    for inputs in (("a", "b"), ("a/x.wav", "b/x.wav")):
+        assert remedy(*inputs, full_names=True).startswith("name the folder that both are below instead")
+    assert Sources(["."], full_names=True).clash() is None  # as the remedies said
+    assert remedy("set", "a/x.wav").startswith("transcribe them in separate calls")
