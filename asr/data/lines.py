@@ -21,7 +21,7 @@ def table_remedy(path: str | Path) -> str:
     return f"`asr data import {path} --output DIR` makes a manifest of it"
 
 
-def read_lines(path: str | Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+def read_lines(path: str | Path, encoding: str | None = None, *, remedy: str = "") -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line without its end) of a text file, one line in memory at a time.
 
     UTF-8 with or without a byte-order mark, and UTF-16 with one (spreadsheets write it). Lines end with LF or CR LF.
@@ -29,6 +29,7 @@ def read_lines(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
     Args:
         path: the file.
         encoding: another encoding, such as `cp1252`; None takes those above.
+        remedy: how the user names another encoding, where that is possible; for the error.
 
     Raises:
         ManifestError: the file cannot be opened, or, naming the line, is not in that encoding.
@@ -45,9 +46,10 @@ def read_lines(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
         raise ManifestError(f"{path}: {encoding!r} is no encoding that Python knows; try utf-8 or cp1252") from None
     except UnicodeError as error:
         number = _bad_line(path) if encoding is None else number + 1
+        other = f", or {remedy}" if remedy else ""
         raise ManifestError(
             f"{path}, line {number}: not {encoding or 'UTF-8'} text ({getattr(error, 'reason', error)}); convert it, "
-            f"for instance with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`, or name its encoding"
+            f"for instance with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`{other}"
         ) from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None

@@ -106,7 +106,7 @@ def test_empty_and_broken_texts(tmp_path: Path) -> None:
         with pytest.raises(LanguageModelError, match="text: holds no words"):
             read_vocabulary(path)
     path.write_bytes("good\nschön\n".encode("latin-1"))
-    with pytest.raises(ManifestError, match=r"text, line 2: not UTF-8 text .* convert it"):
+    with pytest.raises(ManifestError, match=r"text, line 2: not UTF-8 text .* convert it, .* -t UTF-8 text`$"):
         train_ngram([path])
     with pytest.raises(ManifestError, match=r"gone: cannot be read \(No such file or directory\)"):
         train_ngram([tmp_path / "gone"])

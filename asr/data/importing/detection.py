@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asr.data.importing import folder, kaldi, tables
-from asr.data.importing.entries import Unusable, match_columns
+from asr.data.importing.entries import Unusable, match_columns, source_lines
 from asr.data.importing.nemo import parse_object
-from asr.data.lines import is_table, read_lines
+from asr.data.lines import is_table
 from asr.data.manifest import MANIFEST_NAMES
 from asr.errors import ManifestError
 
@@ -74,7 +74,7 @@ def _of_file(path: Path, encoding: str | None) -> list[str]:
 
 def _first_object(path: Path, encoding: str | None) -> set[str] | None:
     """The keys of the first line that is a JSON object; None when the file does not look like JSON lines."""
-    for number, line in read_lines(path, encoding):
+    for number, line in source_lines(path, encoding):
         if line.strip() and not line.lstrip().startswith("{") and path.suffix != ".jsonl":
             return None
         try:

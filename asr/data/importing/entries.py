@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from asr.data.lines import read_lines
 from asr.data.problems import Problem
 from asr.errors import ConfigError, ManifestError
 
@@ -70,6 +71,11 @@ class Options:
     columns: Mapping[str, str] = field(default_factory=dict)
     audio_root: Path | None = None
     encoding: str | None = None
+
+
+def source_lines(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
+    """`asr.data.lines.read_lines`, of a source whose encoding can be named."""
+    return read_lines(path, encoding, remedy="name its encoding, such as --encoding cp1252")
 
 
 class AudioRoot:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from asr.audio import AUDIO_SUFFIXES
-from asr.data.importing.entries import AudioRoot, Entry, Found, Options
-from asr.data.lines import read_lines
+from asr.data.importing.entries import AudioRoot, Entry, Found, Options, source_lines
 from asr.data.problems import Problem
 from asr.errors import ManifestError
 
@@ -72,7 +71,7 @@ def read(source: Path, options: Options) -> Iterator[Found]:
                 continue
             transcript = transcripts[stem][0]
             try:
-                text = "\n".join(line for _, line in read_lines(folder / transcript, options.encoding)).strip()
+                text = "\n".join(line for _, line in source_lines(folder / transcript, options.encoding)).strip()
             except ManifestError as error:
                 yield Problem(here(audio), "unreadable transcript", str(error))
                 continue
@@ -97,7 +96,7 @@ def read_librispeech(source: Path, options: Options) -> Iterator[Found]:
             speaker = folder.absolute().parent.name
             known = listing == f"{speaker}-{folder.absolute().name}{LISTING_SUFFIX}"
             try:
-                for number, line in read_lines(folder / listing, options.encoding):
+                for number, line in source_lines(folder / listing, options.encoding):
                     id_, *text = line.split(maxsplit=1) or [""]
                     if not id_:
                         continue

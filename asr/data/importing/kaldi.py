@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.data.importing.entries import AudioRoot, Entry, Found, Options, Unusable, make_entry
+from asr.data.importing.entries import AudioRoot, Entry, Found, Options, Unusable, make_entry, source_lines
 from asr.data.importing.pipes import NotADecoder, decoded_file
-from asr.data.lines import read_lines
 from asr.data.problems import Problem
 from asr.errors import ManifestError
 
@@ -107,7 +106,7 @@ class _DataDirectory:
 
     def lines(self, name: str) -> Iterator[tuple[int, str, str]]:
         """Line number, first field and the rest."""
-        for number, line in read_lines(self.source / name, self.encoding):
+        for number, line in source_lines(self.source / name, self.encoding):
             fields = line.split(maxsplit=1)
             if fields:
                 yield number, fields[0], fields[1].strip() if len(fields) > 1 else ""

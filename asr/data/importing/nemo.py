@@ -8,8 +8,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from asr.data.importing.entries import AudioRoot, Entry, Found, Options, Unusable, make_entry, match_columns
-from asr.data.lines import read_lines
+from asr.data.importing.entries import (
+    AudioRoot,
+    Entry,
+    Found,
+    Options,
+    Unusable,
+    make_entry,
+    match_columns,
+    source_lines,
+)
 from asr.errors import ManifestError
 
 
@@ -24,7 +32,7 @@ def read_json_lines(path: Path, options: Options, *, duration_is_span: bool) -> 
     """Entries from one JSON object a line; `duration_is_span` as in `make_entry`."""
     root = AudioRoot(options.audio_root or path.parent)
     matched: dict[tuple[str, ...], dict[str, str]] = {}
-    for number, line in read_lines(path, options.encoding):
+    for number, line in source_lines(path, options.encoding):
         if line.strip():
             try:
                 yield _entry(f"{path.name}, line {number}", line, options, root, matched, duration_is_span)

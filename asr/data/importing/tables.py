@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.data.importing.entries import AudioRoot, Found, Options, Unusable, make_entry, match_columns
+from asr.data.importing.entries import AudioRoot, Found, Options, Unusable, make_entry, match_columns, source_lines
 from asr.data.importing.nemo import read_json_lines
-from asr.data.lines import TABLE_SUFFIXES, is_table, read_lines
+from asr.data.lines import TABLE_SUFFIXES, is_table
 from asr.data.problems import Problem
 from asr.errors import ManifestError
 
@@ -52,7 +52,7 @@ def header(path: Path, encoding: str | None) -> tuple[str, list[str]]:
     Raises:
         ManifestError: the file is empty or cannot be read.
     """
-    for number, line in read_lines(path, encoding):
+    for number, line in source_lines(path, encoding):
         if line.strip():
             delimiter = max(DELIMITERS, key=line.count)
             try:
@@ -109,7 +109,7 @@ def _records(path: Path, encoding: str | None, delimiter: str, quoted: bool) -> 
     A quotation mark that is never closed swallows what follows it; then only its own line is given up and reading goes
     on with the next.
     """
-    lines = read_lines(path, encoding)
+    lines = source_lines(path, encoding)
     again: deque[tuple[int, str]] = deque()
     used: list[tuple[int, str]] = []
 

@@ -187,7 +187,7 @@ def _read_lines(path: Path) -> list[Line]:
                 raise ScoringError(f"{path}, line {number}: a NUL byte; this is no text, or UTF-16 without its mark")
             numbered += [(number, line)] if "\r" not in line else [(number, part) for part in line.split("\r")]
     except ManifestError as error:
-        raise ScoringError(str(error).removesuffix(", or name its encoding")) from None
+        raise ScoringError(str(error)) from None
     if numbered and numbered[-1][0] == 1:  # line ends of old Macs: one line of the file is all of them
         numbered = [(number, line) for number, (_, line) in enumerate(numbered, start=1)]
     return numbered
