@@ -264,8 +264,11 @@ class DecodingConfig(Section):
         if self.method == "greedy" and wanted:
             raise ValueError(f"{wanted[0]} needs method: beam")
         rules = [name for name in ("hotwords", "grammar", "lexicon") if getattr(self, name) is not None]
-        if len(rules) > 1:
-            raise ValueError(f"{' and '.join(rules)} exclude each other; give one of them")
+        if len(rules) > 1 and not (self.lm is not None and len(rules) == 2 and "lexicon" in rules):
+            raise ValueError(
+                f"{' and '.join(rules)} exclude each other; give one of them (beside a language model of words a "
+                "lexicon and one other)"
+            )
         return self
 
 

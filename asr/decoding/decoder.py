@@ -15,7 +15,7 @@ from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.priors import divided, load_priors
 from asr.decoding.rescoring import rescore
 from asr.errors import ConfigError
-from asr.text import Tokenizer
+from asr.text import PhoneTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 IN_GRAMMAR, OF_FEW_WORDS = (60.0, -30.0), (25.0, -15.0)
 """`prune` and `token_min_log_prob` where rules may allow only what the model finds unlikely: usual pruning would lose
 every path that can end well."""
+RULES = ("hotwords", "grammar", "lexicon")
+"""Settings that exclude each other, but for a lexicon beside a language model."""
 OF_MANY_WORDS, MANY = (14.0, -9.0), 10_000
 """The same where lexicon and language model have so many words, of which one is always near: en-small finds the same
 words, and four times the beam takes as long as the one before."""
@@ -83,10 +85,11 @@ class Decoder:
         from asr.lm.ngram import NgramModel
 
         settings, rules = config.decoding, None
+        lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
         if settings.grammar is not None:
-            rules = grammar(self._file(settings.grammar), self.tokenizer, settings.grammar_of, config.text)
+            rules = grammar(self._file(settings.grammar), self._spelling(lexicon), settings.grammar_of, config.text)
         elif settings.hotwords is not None:
-            rules = hotwords(self._file(settings.hotwords), self.tokenizer, config.text)
+            rules = hotwords(self._file(settings.hotwords), self._spelling(lexicon), config.text)
         options = BeamOptions(
             beam=settings.beam,
             blank_skip=settings.blank_skip,
@@ -96,7 +99,6 @@ class Decoder:
             nbest=max(settings.nbest, RESCORED) if settings.rescore is not None else settings.nbest,
         )
         lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
-        lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
         # A model of phones writes the words of a language model by the lexicon that it has itself.
         own = self.tokenizer.units == "phones" and lm is not None and lm.units == "words"
         if settings.grammar is not None:
@@ -113,6 +115,12 @@ class Decoder:
             lexicon=lexicon,
             threads=threads,
         )
+
+    def _spelling(self, lexicon: Lexicon | None) -> Tokenizer:
+        """What spells hot words and a grammar: with a lexicon of phones its pronunciations, not those of training."""
+        if lexicon is None or not isinstance(self.tokenizer, PhoneTokenizer):
+            return self.tokenizer
+        return PhoneTokenizer(self.tokenizer.tokens, lexicon.pronunciations(self.tokenizer))
 
     def _file(self, name: str) -> Path:
         """The file of that name in the model folder, or else as the path stands."""
@@ -135,6 +143,8 @@ def of_lexicon(options: BeamOptions, lm: NgramModel | None, lexicon: Lexicon | N
 def beam_settings(settings: DecodingConfig, **changes: object) -> DecodingConfig:
     """`settings` with changes; what only beam search can do switches it on.
 
+    Hot words, a grammar or a lexicon that is given stands in for what the settings have and it excludes.
+
     Raises:
         ConfigError: a value is impossible.
     """
@@ -143,6 +153,11 @@ def beam_settings(settings: DecodingConfig, **changes: object) -> DecodingConfig
     beam_alone = ("beam", "lm", "word_bonus", "prior_weight", "hotwords", "grammar", "lexicon", "rescore", "nbest")
     if any(changes.get(key) is not None for key in beam_alone):
         changes.setdefault("method", "beam")
+    given = {name for name in RULES if changes.get(name) is not None}
+    if given:
+        room = changes.get("lm", settings.lm) is not None  # for a lexicon beside hot words or a grammar
+        kept = given | (({"lexicon"} if given != {"lexicon"} else set(RULES)) if room else set())
+        changes = {name: None for name in RULES if name not in kept} | changes
     chosen = parse_config({"decoding": settings.model_dump() | changes}, "decoding options").decoding
     if changes.get("lm_weight") is not None and chosen.lm is None:
         raise ConfigError("decoding options: lm_weight means nothing without a language model; give lm too")

@@ -12,7 +12,7 @@ from asr.decoding.grammar import word_loop
 from asr.errors import TextError
 from asr.lm.automaton import Automaton
 from asr.text import BLANK, SPACE, PhoneTokenizer, Tokenizer
-from asr.text.pronunciations import lexicon_fields, unstressed
+from asr.text.pronunciations import Pronunciations, lexicon_fields, unstressed
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,13 @@ class Lexicon:
     def of_model(cls, tokenizer: PhoneTokenizer) -> Lexicon:
         """The pronunciations that a model of phones was trained with."""
         return cls.from_words(tokenizer.pronunciations, tokenizer)
+
+    def pronunciations(self, tokenizer: Tokenizer) -> Pronunciations:
+        """The spellings of each word in tokens as text."""
+        found: Pronunciations = {}
+        for place, ids in self.spellings:
+            found.setdefault(self.words[place], []).append(tuple(tokenizer.tokens[index] for index in ids))
+        return found
 
     def automaton(self, tokenizer: Tokenizer) -> Automaton:
         """Any sequence of the words with one space between neighbours, all with weight 0; see `word_loop`."""

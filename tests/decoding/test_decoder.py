@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from asr.audio import load_audio
-from asr.config import DecodingConfig
+from asr.config import Config, DecodingConfig
 from asr.data.manifest import read_manifest
 from asr.decoding.beam import BeamOptions
-from asr.decoding.decoder import MANY, OF_FEW_WORDS, OF_MANY_WORDS, beam_settings, of_lexicon
+from asr.decoding.decoder import MANY, OF_FEW_WORDS, OF_MANY_WORDS, Decoder, beam_settings, of_lexicon
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.recogniser import Recogniser
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, ConfigError, TextError
 from asr.lm.training import train_ngram
-from asr.text import Tokenizer
+from asr.text import BLANK, SPACE, PhoneTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from tests.conftest import Trained
@@ -42,11 +43,32 @@ def test_what_only_beam_search_can_do_switches_it_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "changes", "after"),
+    [
+        ({"lexicon": "l"}, {"hotwords": "h"}, {"hotwords": "h"}),
+        ({"lexicon": "l", "lm": "m"}, {"hotwords": "h"}, {"hotwords": "h", "lexicon": "l", "lm": "m"}),
+        ({"lexicon": "l", "lm": "m"}, {"grammar": "g", "lm": None}, {"grammar": "g"}),
+        ({"grammar": "g"}, {"hotwords": "h"}, {"hotwords": "h"}),
+        ({"hotwords": "h"}, {"lexicon": "l"}, {"lexicon": "l"}),
+        ({"hotwords": "h", "lm": "m"}, {"lexicon": "l"}, {"hotwords": "h", "lexicon": "l", "lm": "m"}),
+        ({"grammar": "g", "lm": "m"}, {"lexicon": "l", "hotwords": "h"}, {"lexicon": "l", "hotwords": "h", "lm": "m"}),
+    ],
+)
+def test_rules_that_are_given_replace_what_they_exclude(
+    before: dict[str, str], changes: dict[str, str | None], after: dict[str, str]
+) -> None:
+    changed = beam_settings(DecodingConfig(method="beam", **before), **changes)
+    assert changed == DecodingConfig(method="beam", **after)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"beam": 0}, r"decoding options: decoding\.beam = 0"),
         ({"method": "greedy", "lm": "a.lm"}, "lm needs method: beam"),
         ({"hotwords": "a", "grammar": "b"}, "exclude each other"),
+        ({"hotwords": "a", "lexicon": "b"}, "exclude each other"),
+        ({"hotwords": "a", "grammar": "b", "lm": "c"}, "exclude each other"),
         ({"beam": 8, "lm_weight": 0.5}, "lm_weight means nothing without a language model"),
         ({"beams": 3}, r"unknown key 'decoding\.beams', did you mean 'decoding\.beam'\?"),
     ],
@@ -82,6 +104,36 @@ def test_hot_words_come_out_when_they_weigh_enough(trained: Trained, tmp_path: P
     (tmp_path / "hot.txt").write_text("gab\t60\n")
     before, after = decoded(trained), decoded(trained, hotwords=str(tmp_path / "hot.txt"))
     assert sum(text.split().count("gab") for text in after) > sum(text.split().count("gab") for text in before)
+
+
+def test_hot_words_come_out_beside_a_lexicon_and_a_language_model(trained: Trained, lm: Path, tmp_path: Path) -> None:
+    words = sorted({word for row in read_manifest(trained.train) for word in (row.text or "").split()})
+    (tmp_path / "lexicon.txt").write_text("\n".join(words) + "\n")
+    (tmp_path / "hot.txt").write_text(f"{words[0]}\t60\n")
+    rules: dict[str, Any] = {"lm": str(lm), "lexicon": str(tmp_path / "lexicon.txt")}
+    before, after = decoded(trained, **rules), decoded(trained, hotwords=str(tmp_path / "hot.txt"), **rules)
+    assert sum(text.split().count(words[0]) for text in after) > sum(text.split().count(words[0]) for text in before)
+    assert {word for text in after for word in text.split()} <= set(words)
+
+
+def test_hot_words_of_phones_are_spelled_by_the_lexicon(tmp_path: Path) -> None:
+    tokenizer = PhoneTokenizer([BLANK, SPACE, "AE", "B", "K", "T"], {"cat": [("K", "AE", "T")]})
+    (tmp_path / "lexicon.txt").write_text("cat K AE T\nbat B AE T\n")
+    (tmp_path / "hot.txt").write_text("bat\n")
+    (tmp_path / "text.txt").write_text("bat\ncat\ncat\n")
+    train_ngram([tmp_path / "text.txt"], 1).model.save(tmp_path / "words.lm")
+    plain = {"method": "beam", "lm": str(tmp_path / "words.lm"), "hotwords": str(tmp_path / "hot.txt")}
+    with pytest.raises(TextError, match="'bat' without a pronunciation"):
+        Decoder(tokenizer, Config(decoding=DecodingConfig(**plain)))
+    with_lexicon = DecodingConfig(**plain, lexicon=str(tmp_path / "lexicon.txt"))
+    decoder = Decoder(tokenizer, Config(decoding=with_lexicon))
+    # B and K are as likely as each other: without hot words the language model's "cat" would be heard.
+    said = np.log(np.full((1, 3, 6), 0.001, np.float32))
+    for frame, tokens in enumerate(({3: 0.498, 4: 0.498}, {2: 0.995}, {5: 0.995})):
+        for token, probability in tokens.items():
+            said[0, frame, token] = np.log(probability)
+    said -= np.log(np.exp(said).sum(-1, keepdims=True))
+    assert [found[0].text for found in decoder(said, np.array([3]))] == ["bat"]
 
 
 def test_files_of_the_model_folder_are_found_by_name(trained: Trained, lm: Path, tmp_path: Path) -> None:
