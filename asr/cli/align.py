@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 def command(
     audio: Annotated[Path, typer.Argument(help="Recording of any format that libsndfile reads, of any length.")],
-    text: Annotated[Path, typer.Argument(help="UTF-8 text of all that is said; each line becomes a segment.")],
+    text: Annotated[Path, typer.Argument(help="File of all that is said, in UTF-8; each line becomes a segment.")],
     model: Model = Path(DEFAULT),
     format_: Annotated[
         Format, typer.Option("--format", help="json has segments and words with confidences.")

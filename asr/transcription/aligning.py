@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,8 @@ def _remedy(recogniser: Recogniser) -> str:
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    if not os.path.exists(path):  # Path.exists raises for a name too long, as words can be
+        raise TextError(f"{path}: no such file; name a file that holds what is said, not the words themselves")
     try:
         yield from read_lines(path)
     except ManifestError as error:

@@ -156,6 +156,15 @@ def test_unusable_text_is_an_error_that_names_it(
     assert not output.exists()
 
 
+@pytest.mark.parametrize("words", ["bad cafe", "bad cafe " * 100])
+def test_words_in_place_of_a_file_are_told(
+    command: Command, trained: Trained, recording: tuple[Path, Path, list[tuple[float, float]]], words: str
+) -> None:
+    ran = command("align", recording[0], words, "--model", trained.folder)
+    assert (ran.status, ran.out) == (1, "")
+    assert f"{words}: no such file; name a file that holds what is said, not the words themselves" in ran.err
+
+
 def test_missing_files_and_a_full_disk_are_errors(
     command: Command,
     trained: Trained,
