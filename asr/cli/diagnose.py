@@ -25,7 +25,10 @@ app = typer.Typer(no_args_is_help=True, help="Look inside a model.")
 @app.command("gradients")
 def gradients(
     sources: Annotated[
-        list[Path], typer.Argument(help="Configurations (initial weights) and model folders (trained weights too).")
+        list[Path],
+        typer.Argument(
+            help="Configurations (initial weights); model folders, or names from `asr models` (trained weights too)."
+        ),
     ],
     cells: Annotated[
         str | None,

@@ -16,6 +16,7 @@ from asr.data.reading import load_utterance
 from asr.errors import AudioError, ConfigError, TrainingError
 from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import load_folder
+from asr.model.folders import find_model
 from asr.text import Tokenizer
 from asr.training.gradients import LayerFlow, Spoken, measure
 from asr.training.preparation import build_tokenizer, prepare_examples
@@ -35,7 +36,7 @@ def gradients(
     """Measure how far back gradients go, for cells with initial weights and for trained models.
 
     Args:
-        sources: YAML configurations and model folders.
+        sources: YAML configurations; model folders, and names of models that come with the package.
         cells: which cells are given initial weights; None: all four for a configuration, its own for a folder.
         manifest: speech to measure on; None: the `data.train` of each source.
         utterances: how many, the longest that training would use.
@@ -72,10 +73,11 @@ def gradients(
 def _open(
     source: Path, manifest: str | Path | None, overrides: Sequence[str]
 ) -> tuple[Config, AcousticModel | None, Tokenizer]:
-    if source.is_dir():
+    folder = source if source.exists() or source.suffix in (".yaml", ".yml") else find_model(source)
+    if folder.is_dir():
         if overrides:
             raise ConfigError(f"--set {overrides[0]}: {source} is a trained model, its settings are what they are")
-        model, tokenizer = load_folder(source)
+        model, tokenizer = load_folder(folder)
         return model.config, model, tokenizer
     config = load_config(source, overrides)
     return config, None, build_tokenizer(read_manifest(_speech(source, config, manifest)), config)

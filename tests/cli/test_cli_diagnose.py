@@ -62,6 +62,15 @@ def test_initial_weights_of_chosen_cells(asr_command: Command, trained: Trained)
     assert found == [("gru", 1, gru), ("gru", 2, gru), ("rnn_tanh", 1, tanh), ("rnn_tanh", 2, tanh)]
 
 
+def test_a_model_that_comes_with_asr_goes_by_its_name(asr_command: Command, tmp_path: Path) -> None:
+    ran = asr_command("diagnose", "gradients", "en-small", "--manifest", tmp_path / "nowhere")
+    assert (ran.status, f"{tmp_path / 'nowhere'}: no such manifest" in ran.err) == (1, True)
+    ran = asr_command("diagnose", "gradients", "en-smal")
+    assert (ran.status, "en-smal: no such model folder" in ran.err, "en-small" in ran.err) == (1, True, True)
+    ran = asr_command("diagnose", "gradients", "gone.yaml")
+    assert (ran.status, "gone.yaml: no such configuration file" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
