@@ -11,6 +11,8 @@ from asr.errors import AudioError
 SIZE_SLACK = 64
 """Bytes a file may lack: some recorders count their own header (44 bytes) as audio."""
 
+UNREAD_SUFFIXES = (".3gp", ".aac", ".amr", ".avi", ".m4a", ".m4b", ".mkv", ".mov", ".mp4", ".webm", ".wma")
+"""Sound that libsndfile does not read, to be told of where it lies among what it does."""
 CONVERT = "convert it with `ffmpeg -i INPUT -ac 1 -ar 16000 OUTPUT.wav`"
 FETCH_AGAIN = "copy or download it again, or keep what is there with `ffmpeg -i INPUT OUTPUT.wav`"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.audio import AUDIO_SUFFIXES
+from asr.audio_headers import UNREAD_SUFFIXES
 from asr.data.lines import is_table, table_remedy
 from asr.data.manifest import MANIFEST_NAMES, UniqueIds, read_manifest
 from asr.data.shards import local_shards
@@ -22,8 +23,6 @@ from asr.errors import AsrError, AudioError, ConfigError, ManifestError
 
 STDIN = "-"
 """Names standard input: audio as an input, a list of paths as a list."""
-UNREAD_SUFFIXES = (".3gp", ".aac", ".amr", ".avi", ".m4a", ".m4b", ".mkv", ".mov", ".mp4", ".webm", ".wma")
-"""Sound that libsndfile does not read: passed over in folders, but counted, so that somebody notices."""
 _NOT_TEXT = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f]")
 
 

@@ -354,8 +354,8 @@ def test_the_remedy_for_two_of_one_name_is_one_that_helps(here: Path) -> None:
     touch("a/x.wav", "a/x.flac", "b/x.wav")
     write_manifest("set/cuts.jsonl", [Utterance("x", here / "a/x.wav", 1.0, 8000)])
 
-    def remedy(*inputs: str, **options: bool) -> str:
-        sources = Sources(inputs, **options)
+    def remedy(*inputs: str, full_names: bool = False) -> str:
+        sources = Sources(inputs, full_names=full_names)
         clash = sources.clash()
         assert clash is not None
         return sources.remedy(*clash)

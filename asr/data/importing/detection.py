@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from asr.audio import AUDIO_SUFFIXES
+from asr.audio_headers import CONVERT, UNREAD_SUFFIXES
 from asr.data.importing import folder, kaldi, tables
 from asr.data.importing.entries import Unusable, match_columns, source_lines
 from asr.data.importing.nemo import parse_object
@@ -114,10 +116,21 @@ def _transcripts(folders: Iterable[tuple[Path, list[str]]]) -> list[str]:
 
 
 def _seen(source: Path) -> str:
-    """What a folder holds, by kind, for people."""
+    """What a folder holds, by kind, for people.
+
+    Raises:
+        ManifestError: recordings, none of which can be read; then no format helps.
+    """
     counts: Counter[str] = Counter()
     for _, names in folder.walk(source):
         counts.update(Path(name).suffix.lower() or "without suffix" for name in names)
     if not counts:
         return "the folder holds no files"
-    return "found " + ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(8))
+    seen = "found " + ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(8))
+    unread = sorted(counts.keys() & set(UNREAD_SUFFIXES))
+    if unread and counts.keys().isdisjoint(AUDIO_SUFFIXES):
+        raise ManifestError(
+            f"{source}: {seen}; sound in {', '.join(unread)} cannot be read: {CONVERT}, and write the words of each "
+            "recording into a .txt of the same name beside it, or those of all into one table: audio,text"
+        )
+    return seen

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from asr.audio import AUDIO_SUFFIXES
+from asr.audio_headers import UNREAD_SUFFIXES
 from asr.data.importing.entries import AudioRoot, Entry, Found, Options, source_lines
 from asr.data.problems import Problem
 from asr.errors import ManifestError
 
-RECORDING_SUFFIXES = frozenset([*AUDIO_SUFFIXES, ".m4a", ".mp4", ".aac", ".amr", ".wma", ".webm"])
-"""What counts as a recording; those at the end cannot be read, and are reported with a way to convert them."""
+RECORDING_SUFFIXES = frozenset([*AUDIO_SUFFIXES, *UNREAD_SUFFIXES])
+"""What counts as a recording; some cannot be read, and are reported with a way to convert them."""
 
 TRANSCRIPT_SUFFIX = ".txt"
 LISTING_SUFFIX = ".trans.txt"
