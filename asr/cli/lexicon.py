@@ -21,12 +21,17 @@ def command(
     ] = None,
     case: Annotated[Case, typer.Option(help="Letter case; that of the acoustic model (text.case).")] = Case.LOWER,
     remove: Annotated[str, typer.Option(help="Characters taken out of the texts, as text.remove does.")] = "",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a lexicon that is there, and what was corrected in it.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write how each word of TEXTS is pronounced; those that the dictionary lacks are guessed from their letters."""
     from asr.data.problems import summarise
+    from asr.data.selecting import check_targets
     from asr.lm.lexicon import pronounce_texts
 
+    check_targets([output], [], overwrite)
     found = pronounce_texts(texts, dictionary, case=case.value, remove=remove)
     found.save(output)
     words = [problem for problem in found.problems if problem.kind == "no pronunciation"]

@@ -295,15 +295,17 @@ def seeded_hash(name: str, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little")
 
 
-def check_targets(targets: Iterable[Path], sources: Iterable[str | Path], overwrite: bool) -> None:
-    """See that nothing precious is at the places to be written.
+def check_targets(
+    targets: Iterable[Path], sources: Iterable[str | Path], overwrite: bool, option: str = "--output"
+) -> None:
+    """See that nothing precious is at the places to be written, which `option` has named.
 
     Raises:
-        ConfigError: a manifest is there that `overwrite` does not give up, or that is to be read.
+        ConfigError: a file is there that `overwrite` does not give up, or a manifest that is to be read.
     """
     read = {part.cuts.resolve() for source in sources for part in manifest_parts(source)}
     for target in targets:
         if target.resolve() in read:
-            raise ConfigError(f"{target} is the manifest that is read; choose another --output")
+            raise ConfigError(f"{target} is the manifest that is read; choose another {option}")
         if target.exists() and not overwrite:
-            raise ConfigError(f"{target} exists already; choose another --output, or replace it with --overwrite")
+            raise ConfigError(f"{target} exists already; choose another {option}, or replace it with --overwrite")

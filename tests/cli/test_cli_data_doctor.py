@@ -139,6 +139,24 @@ def test_fix_mends_and_the_doctor_is_content_with_the_result(
     assert again.out.splitlines()[-1] == "no problems: training can start"
 
 
+def test_an_earlier_repair_is_replaced_where_told_and_refused_before_any_audio_is_read(
+    asr_command: Command, clean: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("data", "doctor", clean["train"], "--fix", tmp_path / "new", "--jobs", 1)
+    assert asr_command(*arguments).status == 0
+    (tmp_path / "new" / "train" / "cuts.jsonl").write_text("corrected by hand\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("asr.data.doctor.examine", None)
+        ran = asr_command(*arguments)
+    assert ran.status == 2
+    assert "new/changes.jsonl exists already; choose another --fix, or replace it with --overwrite" in ran.err
+    assert (tmp_path / "new" / "train" / "cuts.jsonl").read_text() == "corrected by hand\n"
+    assert asr_command(*arguments, "--overwrite").status == 0
+    assert len(list(read_manifest(tmp_path / "new" / "train"))) == 6
+    ran = asr_command(*arguments[:3], "--overwrite")
+    assert (ran.status, "--overwrite means the folder of --fix" in ran.err) == (2, True)
+
+
 def test_fix_with_json_counts_the_changes(asr_command: Command, damaged: Path, tmp_path: Path) -> None:
     ran = asr_command("data", "doctor", damaged, "--fix", tmp_path / "new", "--json", "--jobs", 1)
     assert ran.status == 0

@@ -42,6 +42,20 @@ def test_a_table_and_its_recordings(tmp_path: Path, asr_command: Command) -> Non
     assert [u.text for u in read_manifest(tmp_path / "out")] == ["hello", ""]
 
 
+def test_a_manifest_that_is_there_is_replaced_where_told(tmp_path: Path, asr_command: Command) -> None:
+    recordings(tmp_path, "one.wav")
+    (tmp_path / "t.csv").write_text("audio,text\none.wav,hello\n")
+    arguments = ("data", "import", tmp_path / "t.csv", "--output", tmp_path / "out")
+    assert asr_command(*arguments).status == 0
+    (tmp_path / "t.csv").write_text("audio,text\none.wav,bye\n")
+    ran = asr_command(*arguments)
+    assert ran.status == 2
+    assert f"{tmp_path / 'out' / 'cuts.jsonl'} exists already" in ran.err
+    assert [u.text for u in read_manifest(tmp_path / "out")] == ["hello"]
+    assert asr_command(*arguments, "--overwrite").status == 0
+    assert [u.text for u in read_manifest(tmp_path / "out")] == ["bye"]
+
+
 def test_options_reach_the_importer(tmp_path: Path, asr_command: Command) -> None:
     recordings(tmp_path / "audio", "one.wav")
     (tmp_path / "t.csv").write_bytes("clip;Wörter\none.wav;größe\n".encode("cp1252"))

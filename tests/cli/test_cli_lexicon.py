@@ -42,9 +42,25 @@ def test_words_of_texts_and_manifests_are_looked_up_or_guessed(
     assert "3 words, 2 of them guessed: badex, cixo" in ran.out
     assert "1 words left out, no pronunciation:" in ran.err
     assert "'b4d' is not in" in ran.err
-    found = json.loads(asr_command(*arguments, "--remove", ",", "--output", output, "--json").out)
+    more = ("--remove", ",", "--output", output, "--overwrite", "--json")
+    found = json.loads(asr_command(*arguments, *more).out)
     assert (found["words"], found["guessed"], found["unpronounced"]) == (3, 2, 1)
     assert read_pronunciations(output)["badex"] == [said("badex")]
+
+
+def test_what_was_corrected_by_hand_is_replaced_where_told(
+    asr_command: AsrCommand, dictionary: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("dab\n", encoding="utf-8")
+    output = tmp_path / "lexicon.txt"
+    output.write_text("dab D EY B\n", encoding="utf-8")
+    arguments = ("lexicon", tmp_path / "text.txt", "--dictionary", dictionary, "--output", output)
+    ran = asr_command(*arguments)
+    assert ran.status == 2
+    assert f"{output} exists already; choose another --output, or replace it with --overwrite" in ran.err
+    assert output.read_text() == "dab D EY B\n"
+    assert asr_command(*arguments, "--overwrite").status == 0
+    assert output.read_text() == "dab D AA B\ndab(2) D OW B\n"
 
 
 def test_case_is_that_of_the_acoustic_model(asr_command: AsrCommand, dictionary: Path, tmp_path: Path) -> None:

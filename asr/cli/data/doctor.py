@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from asr.cli.common import FAILED, Json, error_console, print_json
+from asr.errors import ConfigError
 
 
 def command(
@@ -23,6 +24,7 @@ def command(
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Folder for cleaned manifests and changes.jsonl.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier repair in that folder.")] = False,
     report: Annotated[Path | None, typer.Option(help="File for every problem, one JSON object a line.")] = None,
     json: Json = False,
 ) -> None:
@@ -39,6 +41,10 @@ def command(
     from asr.data import doctor
 
     checked = load_config(config or os.devnull, set_ or [])
+    if fix is not None:
+        doctor.check_folder(fix, overwrite)
+    elif overwrite:
+        raise ConfigError("--overwrite means the folder of --fix; give that, or leave it out")
     # transient: the bar leaves nothing behind, and where standard error is no terminal nothing is drawn
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console(), transient=True) as bar:
@@ -56,7 +62,7 @@ def command(
     if not json:
         for line in [*found.lines(), "", *([found.verdict()] if fix is None else [])]:
             typer.echo(line)
-    changes = doctor.fix(found, fix) if fix is not None else []
+    changes = doctor.fix(found, fix, overwrite=overwrite) if fix is not None else []
     left = found.errors if fix is None else found.unmended()
     if json:
         print_json({**found.to_dict(), **({} if fix is None else {"changes": len(changes), "unmended": len(left)})})

@@ -39,6 +39,7 @@ def command(
     encoding: Annotated[
         str | None, typer.Option(help="Of text that is neither UTF-8 nor UTF-16, such as cp1252.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest that is there.")] = False,
 ) -> None:
     """Write a manifest of recordings and their transcripts; the recordings stay where they are.
 
@@ -69,6 +70,7 @@ def command(
             columns=columns,
             audio_root=audio_root,
             encoding=encoding,
+            overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     typer.echo(f"{result.format}: {result.utterances} utterances, {result.seconds / 60:.1f} min, in {result.manifest}")

@@ -2,7 +2,7 @@
 
 from asr.data.doctor.audio_checks import frames_problem, header_problem, length_problem
 from asr.data.doctor.examination import examine
-from asr.data.doctor.fixing import Change, fix, summarise_changes
+from asr.data.doctor.fixing import Change, check_folder, fix, summarise_changes
 from asr.data.doctor.kinds import Finding
 from asr.data.doctor.report import Report
 from asr.data.doctor.text_checks import text_problem
@@ -11,6 +11,7 @@ __all__ = [
     "Change",
     "Finding",
     "Report",
+    "check_folder",
     "examine",
     "fix",
     "frames_problem",

@@ -14,6 +14,7 @@ from asr.data.doctor.reading import read_tolerantly
 from asr.data.doctor.report import ExaminedSet, Report, write_rows
 from asr.data.manifest import manifest_path, write_manifest
 from asr.data.problems import Problem
+from asr.data.selecting import check_targets
 from asr.data.utterance import Utterance
 from asr.errors import ManifestError
 
@@ -42,7 +43,16 @@ class Change:
         return {**row, "before": self.before, "after": self.after}
 
 
-def fix(report: Report, folder: str | Path) -> list[Change]:
+def check_folder(folder: str | Path, overwrite: bool) -> None:
+    """See, before hours of audio are decoded, that `fix` will not find an earlier repair in its folder.
+
+    Raises:
+        ConfigError: there is one, which `overwrite` does not give up.
+    """
+    check_targets([Path(folder) / CHANGES], [], overwrite, "--fix")
+
+
+def fix(report: Report, folder: str | Path, *, overwrite: bool = False) -> list[Change]:
     """Write `FOLDER/train/cuts.jsonl` (and dev, test, ...) and `FOLDER/changes.jsonl`; returns the changes.
 
     Text is put in NFC with single spaces and plain apostrophes, invisible characters are removed; durations and sample
@@ -50,11 +60,18 @@ def fix(report: Report, folder: str | Path) -> list[Change]:
     read or used, repeated recordings in the training set, and what the training set shares with dev or test (dev with
     test). Recordings are not touched. What needs a judgement, such as clipping, digits or speakers, is left as it is.
 
+    Args:
+        report: of the manifests to repair.
+        folder: a new one, or with `overwrite` that of an earlier repair.
+        overwrite: replace that.
+
     Raises:
+        ConfigError: an earlier repair is there.
         ManifestError: a manifest would be overwritten by its own repair or another is in the way, it is made of shards,
             no utterance of it can be kept, or the disk is full.
     """
     folder = Path(folder)
+    check_folder(folder, overwrite)
     targets = {examined.name: folder / examined.name / "cuts.jsonl" for examined in report.sets}
     for examined in report.sets:
         if examined.parts[0].shard is not None:

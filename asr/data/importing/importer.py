@@ -13,6 +13,7 @@ from asr.data.importing.detection import FORMATS, detect
 from asr.data.importing.entries import Found, Options, check_columns
 from asr.data.manifest import MANIFEST_NAMES, write_manifest
 from asr.data.problems import Problem, summarise
+from asr.data.selecting import check_targets
 from asr.errors import ConfigError, ManifestError
 
 _READERS: dict[str, Callable[[Path, Options], Iterator[Found]]] = {
@@ -49,6 +50,7 @@ def import_data(
     columns: Mapping[str, str] | None = None,
     audio_root: str | Path | None = None,
     encoding: str | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ImportResult:
     """Write a manifest of the recordings and transcripts in `source`; the recordings stay where they are.
@@ -64,10 +66,11 @@ def import_data(
         columns: our name of a column or JSON key -> its name in the source, where that is not one of the usual.
         audio_root: the folder that relative audio paths start from; the folder of the table by default.
         encoding: of text that is neither UTF-8 nor UTF-16 with a byte-order mark, such as `cp1252`.
+        overwrite: replace a manifest that is there already.
         progress: called with the number of entries done and of all.
 
     Raises:
-        ConfigError: an unknown format or column, or an option that the format has no use for.
+        ConfigError: an unknown format or column, an option that the format has no use for, or the manifest exists.
         ManifestError: the source cannot be read or has no utterance that can be used, or the manifest cannot be
             written; then nothing is.
     """
@@ -80,6 +83,7 @@ def import_data(
         raise ManifestError(f"{source}: no such file or folder; check the path")
     options = Options(columns or {}, None if audio_root is None else Path(audio_root), encoding)
     _check(format, options)
+    check_targets([manifest], [], overwrite)
     known = survey(_READERS[format](source, options))
     builder = Builder(known, progress)
     utterances = builder.build(_READERS[format](source, options))

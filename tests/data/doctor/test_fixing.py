@@ -12,7 +12,7 @@ import soundfile
 
 from asr.data.doctor import examine, fix, kinds, summarise_changes
 from asr.data.manifest import Utterance, read_manifest
-from asr.errors import ManifestError
+from asr.errors import ConfigError, ManifestError
 from tests.data.doctor.conftest import RATE, Recorder
 
 
@@ -167,8 +167,12 @@ def test_no_manifest_is_written_over(record: Recorder, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is there already, and is no earlier repair"):
         fix(report, tmp_path / "other")
     assert (tmp_path / "train" / "cuts.jsonl").read_bytes() == before
-    for _ in range(2):  # an earlier repair is replaced
+    with pytest.raises(ManifestError, match="is there already, and is no earlier repair"):
+        fix(report, tmp_path / "other", overwrite=True)
+    fix(report, tmp_path / "new")
+    with pytest.raises(ConfigError, match=r"new/changes\.jsonl exists already; choose another --fix, or .*--overwrite"):
         fix(report, tmp_path / "new")
+    fix(report, tmp_path / "new", overwrite=True)
 
 
 def test_nothing_left_is_an_error(record: Recorder, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_what_lacks_its_other_half_is_named_and_the_rest_goes_on(tmp_path: Path,
     messages = {p.id: p.message for p in result.problems}
     assert "x/silent.txt does not exist" in messages["x/silent.wav"]
     assert "ffmpeg" in messages["x/phone.m4a"]
-    result = import_data(tmp_path / "set", tmp_path / "out", encoding="latin-1")
+    result = import_data(tmp_path / "set", tmp_path / "out", encoding="latin-1", overwrite=True)
     assert "größe" in [u.text for u in read_manifest(result.manifest)]
 
 

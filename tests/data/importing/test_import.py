@@ -73,6 +73,18 @@ def test_where_no_format_fits_the_error_says_what_there_is(tmp_path: Path, recor
         detect(written(tmp_path / "prose.txt", "Once upon a time\n"))
 
 
+def test_a_folder_of_recordings_that_cannot_be_read_says_how_to_convert_them(tmp_path: Path, record: Record) -> None:
+    for name in ("a.m4a", "x/b.M4A", "x/c.wma"):
+        written(tmp_path / "set" / name)
+    with pytest.raises(ManifestError) as caught:
+        detect(tmp_path / "set")
+    assert "set: found 2 .m4a, 1 .wma; sound in .m4a, .wma cannot be read: convert it with `ffmpeg" in str(caught.value)
+    assert "--format" not in str(caught.value)
+    record("set/x/d.wav")
+    with pytest.raises(ManifestError, match=r"no format fits \(found 2 .m4a, 1 .wma, 1 .wav\)"):
+        detect(tmp_path / "set")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -142,12 +154,15 @@ def test_progress_counts_every_entry(tmp_path: Path, record: Record) -> None:
     assert (result.utterances, result.seconds) == (2, 2.0)
 
 
-def test_importing_again_replaces_the_manifest(tmp_path: Path, record: Record) -> None:
+def test_importing_again_replaces_the_manifest_where_told(tmp_path: Path, record: Record) -> None:
     record("set/one.wav")
     written(tmp_path / "set/one.txt", "first")
     import_data(tmp_path / "set", tmp_path / "set")
     written(tmp_path / "set/one.txt", "second")
-    manifest = import_data(tmp_path / "set", tmp_path / "set").manifest
+    with pytest.raises(ConfigError, match=r"set/cuts\.jsonl exists already; choose another --output, or .*--overwrite"):
+        import_data(tmp_path / "set", tmp_path / "set")
+    assert [u.text for u in read_manifest(tmp_path / "set")] == ["first"]
+    manifest = import_data(tmp_path / "set", tmp_path / "set", overwrite=True).manifest
     assert [u.text for u in read_manifest(manifest)] == ["second"]
 
 
@@ -159,7 +174,7 @@ def test_a_disk_that_fills_up_leaves_the_old_manifest_alone(tmp_path: Path, reco
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"  # writing beyond it fails, as on a full disk
         "from asr.data.importing import import_data\n"
-        "import_data(sys.argv[1], sys.argv[2])\n"
+        "import_data(sys.argv[1], sys.argv[2], overwrite=True)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     ran = subprocess.run(

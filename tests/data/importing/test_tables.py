@@ -26,7 +26,7 @@ def table(path: Path, *rows: Sequence[str], delimiter: str = ",", encoding: str 
 
 def imported(source: Path, **options: object) -> list[Utterance]:
     """The utterances of a source without problems."""
-    result = import_data(source, source.parent / "out", **options)  # type: ignore[arg-type]
+    result = import_data(source, source.parent / "out", overwrite=True, **options)  # type: ignore[arg-type]
     assert result.problems == []
     return list(read_manifest(result.manifest))
 
@@ -254,7 +254,7 @@ def test_huggingface_folders(tmp_path: Path, record: Record) -> None:
     rows = [{"file_name": "data/one.wav", "text": "hello", "duration": 99.0, "tags": ["a"]}]
     (tmp_path / "set" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ManifestError, match=r"holds both metadata.csv and metadata.jsonl"):
-        import_data(tmp_path / "set", tmp_path / "out")
+        import_data(tmp_path / "set", tmp_path / "other")
     (utterance,) = imported(tmp_path / "set" / "metadata.jsonl")
     assert (utterance.text, utterance.duration, utterance.whole) == ("hello", 1.0, True)
 
@@ -269,4 +269,4 @@ def test_common_voice(tmp_path: Path, record: Record) -> None:
     assert (result.format, result.problems) == ("common_voice", [])
     assert (utterance.audio, utterance.text, utterance.speaker) == (audio, '"Ach," sagte sie. "So', "abc")
     with pytest.raises(ManifestError, match=r"holds dev.tsv, train.tsv; give one"):
-        import_data(tmp_path, tmp_path / "out")
+        import_data(tmp_path, tmp_path / "other")
