@@ -67,6 +67,16 @@ def test_clean_data(asr_command: Command, clean: dict[str, Path]) -> None:
     ]
 
 
+def test_little_audio_is_noted_unless_a_model_is_to_start_from(asr_command: Command, clean: dict[str, Path]) -> None:
+    arguments = ("data", "doctor", clean["train"], "--dev", clean["dev"], "--jobs", 1)
+    note = "note: 0.2 min of audio in all is little to train a model from nothing; fine-tuning needs less: asr train"
+    ran = asr_command(*arguments)
+    assert ran.status == 0
+    assert ran.out.splitlines()[-2].startswith(note)
+    assert json.loads(asr_command(*arguments, "--json").out)["notes"][0].startswith(note)
+    assert "note:" not in asr_command(*arguments, "--set", "training.init=en-small").out
+
+
 def test_problems_with_id_and_remedy_and_exit_status_1(
     asr_command: Command, damaged: Path, clean: dict[str, Path]
 ) -> None:

@@ -59,13 +59,15 @@ def command(
         )
     if report is not None:
         found.save(report)
+    notes = found.notes() if checked.training.init is None else []
     if not json:
-        for line in [*found.lines(), "", *([found.verdict()] if fix is None else [])]:
+        for line in [*found.lines(), "", *notes, *([found.verdict()] if fix is None else [])]:
             typer.echo(line)
     changes = doctor.fix(found, fix, overwrite=overwrite) if fix is not None else []
     left = found.errors if fix is None else found.unmended()
     if json:
-        print_json({**found.to_dict(), **({} if fix is None else {"changes": len(changes), "unmended": len(left)})})
+        repaired = {} if fix is None else {"changes": len(changes), "unmended": len(left)}
+        print_json({**found.to_dict(), "notes": notes, **repaired})
     elif fix is not None:
         for line in doctor.summarise_changes(changes, fix):
             typer.echo(line)

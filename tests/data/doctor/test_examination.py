@@ -147,6 +147,13 @@ def test_no_utterances(record: Recorder) -> None:
     assert not report.ready
 
 
+def test_little_audio_is_noted_and_enough_is_not(record: Recorder) -> None:
+    report = examine(record.manifest("train", record.many("a", 2)), record.manifest("dev", record.many("b", 2)))
+    assert len(report.notes()) == 1
+    report.sets[1].seconds = 20 * 60.0
+    assert report.notes() == []
+
+
 def test_missing_and_cut_manifests(record: Recorder, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no such manifest"):
         examine(tmp_path / "none.jsonl")
