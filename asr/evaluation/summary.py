@@ -10,7 +10,7 @@ from pathlib import Path
 from asr.evaluation.evaluate import Evaluation
 from asr.scoring import Group, Score, format_groups, format_summary, never_recognised
 from asr.scoring import advice as score_advice
-from asr.scoring.advice import FEWEST_ERRORS, FEWEST_UTTERANCES, STANDS_OUT
+from asr.scoring.advice import FEWEST_ERRORS, FEWEST_UTTERANCES, STANDS_OUT, wrote_nothing
 from asr.scoring.normalisation import formatting_hint
 
 GROUPS = 5
@@ -78,6 +78,8 @@ def advice(evaluation: Evaluation) -> Iterator[str]:
         wrong = sum(utterance.insertions for utterance in empty)
         yield f"{len(empty)} references are empty; the {wrong} words recognised there count as insertions"
     yield from score_advice(score)
+    if wrote_nothing(score):
+        return  # no language model and no look at single words helps that
     for kind, remedy in REMEDIES.items():
         yield from _outstanding(kind, evaluation.groups.get(kind, []), score, remedy)
     if any(count > 1 for _, count in never_recognised(score)):

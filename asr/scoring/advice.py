@@ -14,6 +14,8 @@ FEWEST_ERRORS = 20
 """Fewer errors than this show no pattern, and there is no advice."""
 SHARE = 0.1
 """Of the errors that empty hypotheses, or words written together or apart, must make to be told."""
+NEARLY_ALL = 0.9
+"""Of the utterances with words: where so many came out empty, it is not the recordings' fault."""
 LOPSIDED = 0.6
 """Share of the errors that deletions, or insertions, must make."""
 FEW_UTTERANCES = 0.05
@@ -40,12 +42,29 @@ def advice(score: Score) -> list[str]:
     """All that stands out, the surest first; nothing with fewer than 20 errors."""
     if score.errors < FEWEST_ERRORS:
         return []
-    in_few_utterances = _empty(score) or _utterances(score)
+    if wrote_nothing(score):
+        return [
+            f"{len(_empty(score))} of {len(score.utterances)} utterances came out empty: a model that has learnt "
+            "nothing yet writes nothing; train it longer (training.epochs), on more audio, or from a trained one "
+            "(`asr train CONFIG --init en-small`). If it writes elsewhere, are these silent or cut short? Listen to "
+            f"{_named(_empty(score))}"
+        ]
+    in_few_utterances = _some_empty(score) or _utterances(score)
     return [*in_few_utterances, *_spaces(score), *_words(score), *_speakers(score), *_balance(score)]
 
 
-def _empty(score: Score) -> list[str]:
-    empty = [utterance for utterance in score.utterances if utterance.words and not utterance.hypothesis]
+def wrote_nothing(score: Score) -> bool:
+    """Whether (nearly) all that should have words came out empty, so that nothing else can stand out."""
+    spoken = sum(utterance.words > 0 for utterance in score.utterances)
+    return score.errors >= FEWEST_ERRORS and len(_empty(score)) >= NEARLY_ALL * spoken > 0
+
+
+def _empty(score: Score) -> list[UtteranceScore]:
+    return [utterance for utterance in score.utterances if utterance.words and not utterance.hypothesis]
+
+
+def _some_empty(score: Score) -> list[str]:
+    empty = _empty(score)
     share = sum(utterance.errors for utterance in empty) / score.errors
     if share < SHARE:
         return []

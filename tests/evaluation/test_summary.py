@@ -63,6 +63,13 @@ def test_what_the_texts_show_is_said_too() -> None:
     assert "asr lm train" in advised(made_up, decoding=DecodingConfig())
 
 
+def test_a_model_that_writes_nothing_is_to_be_trained_and_nothing_else() -> None:
+    found = advised([("one two", "")] * 30, decoding=DecodingConfig())
+    assert found.startswith("30 of 30 utterances came out empty: a model that has learnt nothing yet")
+    assert "asr lm train" not in found
+    assert len(found.splitlines()) == 1
+
+
 def test_words_never_recognised_and_characters_that_cannot_be_written_are_named() -> None:
     texts = [("one eighty", "one aid"), ("one", "one"), ("eighty", "eighteen"), ("café", "cafe")]
     found = advised(texts, alphabet="▁adefghinoty")

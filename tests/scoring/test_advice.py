@@ -61,6 +61,18 @@ def test_empty_hypotheses_are_told() -> None:
     assert "empty" not in advised(said, with_errors(said))
 
 
+def test_a_model_that_writes_nothing_is_not_blamed_on_the_recordings() -> None:
+    said = sentences()
+    heard = dict.fromkeys(said, "")
+    (line,) = advice(score(said, heard))
+    assert line.startswith("200 of 200 utterances came out empty: a model that has learnt nothing yet writes nothing")
+    assert "`asr train CONFIG --init en-small`" in line
+    (line,) = advice(score(said | {"silence": ""}, heard | {f"u{n}": "the" for n in range(20)} | {"silence": ""}))
+    assert line.startswith("180 of 201 utterances came out empty: a model")
+    found = advised(said, heard | {f"u{n}": said[f"u{n}"] for n in range(21)})
+    assert "179 of 200 utterances came out empty, 100 % of the errors: are they silent" in found
+
+
 def test_a_few_utterances_with_half_of_the_errors_are_named() -> None:
     said = sentences()
     heard = with_errors(said, errors=20) | dict.fromkeys(["u150", "u170", "u190"], "not a word of it is right here")
