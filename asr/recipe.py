@@ -26,6 +26,7 @@ from asr.evaluation.tuning import LEXICON_FILE, LM_FILE, tune
 from asr.files import write_text
 from asr.lm.training import train_ngram
 from asr.training import TrainingResult, train
+from asr.training.advice import learnt_little
 from asr.transcription import load_model
 
 Source = Annotated[
@@ -71,6 +72,9 @@ def train_and_evaluate(
     """Train into `output` (or continue, or find it done), then score each test set into `output/NAME`."""
     commit()  # as the training starts: the checkout may have moved on when it is done
     result = train(config, output, resume=not overwrite, overwrite=overwrite, device=device, console=console)
+    if console:
+        for line in learnt_little(config, result.best_wer):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     model = load_model(output, device=device)
     evaluations = {name: evaluate(model, path, output=output / name) for name, path in tests.items()}
     for name, evaluation in evaluations.items():

@@ -47,10 +47,12 @@ def command(
         _probe(checked, device, json)
         return
     from asr.training import train
+    from asr.training.advice import learnt_little, left_behind
 
     result = train(checked, output, resume=resume, overwrite=overwrite, device=device, console=error_console())
     if os.environ.get("RANK", "0") != "0":  # under torchrun or accelerate: the first process reports
         return
+    hints = [*learnt_little(checked, result.best_wer), *left_behind(checked, result.folder)]
     if json:
         print_json(
             {
@@ -60,11 +62,14 @@ def command(
                 "train_seconds": result.train_seconds,
                 "audio_seconds_per_second": result.audio_seconds_per_second,
                 "parameters": result.parameters,
+                "advice": hints,
             }
         )
         return
     wer = "no dev set" if result.best_wer is None else f"dev WER {result.best_wer:.2%} in epoch {result.best_epoch}"
     typer.echo(f"{result.folder}: {wer}, {result.train_seconds:.0f} s, {result.parameters / 1e6:.2f} M parameters")
+    for line in hints:
+        typer.secho(line, fg="yellow", err=True)
 
 
 def _probe(config: Config, device: str, json: bool) -> None:

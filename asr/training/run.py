@@ -28,6 +28,7 @@ from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import create_folder
 from asr.model.folders import TOKENS
 from asr.text import Tokenizer
+from asr.training.advice import other_units
 from asr.training.initial import Initial, adopted, freeze
 from asr.training.preparation import build_tokenizer, prepare_examples
 from asr.training.resume import check_resumable
@@ -97,7 +98,8 @@ def train(
         if initial:
             known = f"{len(tokenizer) - len(new)} of {len(tokenizer)} tokens known"
             added = f", new: {' '.join(new)}" if new else ""
-            for line in (f"starting from {initial.folder}, {known}{added}", *gave_way):
+            told = (f"starting from {initial.folder}, {known}{added}", *gave_way, *other_units(initial.config, config))
+            for line in told:
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not len(examples):
         raise TrainingError(f"{config.data.train}: no utterance can be trained on; the lines above say why")

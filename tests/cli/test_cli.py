@@ -100,6 +100,7 @@ def test_train_makes_a_model_and_says_how_good_it_is(asr_command: Command, confi
     assert ran.status == 0, ran.err
     assert ran.out.startswith(f"{output}: dev WER ")
     assert "epoch   1" in ran.err
+    assert ran.err.splitlines()[-1].startswith("dev WER 100%: the model has learnt next to nothing. Try more epochs")
     assert (output / "model.safetensors").is_file()
 
 
@@ -110,6 +111,7 @@ def test_train_json_is_one_object(asr_command: Command, config_file: Path, tmp_p
     assert result["model"] == str(tmp_path / "m")
     assert result["best_epoch"] == 1
     assert result["dev_wer"] > 0
+    assert "learnt next to nothing" in result["advice"][0]
     assert result["parameters"] > 1000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from asr.config import Config, load_config, parse_config, save_config
+from asr.config import Config, DecodingConfig, load_config, parse_config, save_config
 from asr.errors import CheckpointError, ConfigError, TrainingError
 from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import create_folder, load_folder, load_tensors, save_tensors
@@ -148,6 +149,17 @@ def test_fine_tuning_keeps_the_frozen_layers_and_the_old_tokens(
     assert f"from those of `{trained.folder}`" in (tmp_path / "tuned" / "README.md").read_text()
 
 
+def test_a_model_of_phones_is_not_made_one_of_characters_without_a_word(
+    tuning: Callable[..., Config], small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    phones = small_config(text={"units": "phones", "lexicon": "unread"})
+    tokenizer = PhoneTokenizer(["<blank>", "▁", "AE", "K", "T"], {"cat": [("K", "AE", "T")]})
+    folder = saved(tmp_path / "phones", phones, tokenizer)
+    console = Console(record=True, width=200)
+    train(tuning(init=str(folder)), tmp_path / "tuned", device="cpu", console=console)
+    assert "its head knows phones, and text.units is characters" in console.export_text()
+
+
 def test_only_the_subsampling_frozen_and_nothing_frozen(
     tuning: Callable[..., Config], trained: Trained, tmp_path: Path
 ) -> None:
@@ -275,6 +287,15 @@ def test_the_command_line_has_it_as_an_option(
     assert f"starting from {trained.folder}" in ran.err
     tuned = load_config(tmp_path / "tuned" / "config.yaml").training
     assert (tuned.init, tuned.frozen) == (str(trained.folder), 0)
+    before = shutil.copytree(trained.folder, tmp_path / "before")
+    with_lm = load_config(before / "config.yaml").model_copy(
+        update={"decoding": DecodingConfig(method="beam", lm="words.lm")}
+    )
+    save_config(with_lm, before / "config.yaml")
+    ran = asr_command(*arguments, "--init", before, "--overwrite")
+    assert ran.status == 0, ran.err
+    assert f"tuned decodes greedily, without the language model of {before}" in ran.err.splitlines()[-2]
+    assert "asr lm tune DEV" in ran.err.splitlines()[-1]
     ran = asr_command(*arguments, "--init", tmp_path / "nowhere", "--overwrite")
     assert ran.status == 1, ran.err
     assert "nowhere: no such model folder" in ran.err
