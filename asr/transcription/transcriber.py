@@ -210,7 +210,8 @@ class Transcriber(Recogniser):
         waveform = waveform.astype(np.float32)
         if sample_rate is None:  # assuming one would give other words, and no error
             raise AudioError(
-                f"a waveform does not say its rate: give sample_rate=, in Hz ({self.sample_rate} is what the model hears)"
+                "a waveform does not say its rate: give sample_rate=, in Hz "
+                f"({self.sample_rate} is what the model hears)"
             )
         if sample_rate != self.sample_rate:
             if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
