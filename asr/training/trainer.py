@@ -180,7 +180,7 @@ class Trainer:
                 self._save()
                 saved = now
             if stop:
-                raise Interrupted(f"interrupted at step {progress.step}; saved. Add --resume to go on from there")
+                raise Interrupted(f"interrupted at step {progress.step}; saved. --resume goes on, a recipe by itself")
         return waited / (time.monotonic() - started)
 
     def _take(self, batch: Batch, rate: float) -> None:
