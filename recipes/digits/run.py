@@ -62,9 +62,8 @@ def main(
         speakers = {}
         for speaker in SPEAKERS:
             console.print(f"\nwithout {speaker}")
-            settings, trimmed = ("unheard.yaml", 0.0) if init is None else (TUNED, 1.0)
-            options = {"seed": seed, "held_out_speaker": speaker, "trimmed": trimmed}
-            held_out = recipe.prepare("fsdd", source=source, output=data / speaker, **options)
+            held_out = recipe.prepare("fsdd", source=source, output=data / speaker, seed=seed, held_out_speaker=speaker)
+            settings = "unheard.yaml" if init is None else TUNED
             _, _, fold = run(output / "without" / speaker, settings, held_out, {"isolated": "test"})
             speakers[f"unheard: {speaker}"] = fold["isolated"]
         rates = [evaluation.wer for evaluation in speakers.values()]
