@@ -213,6 +213,10 @@ class TextConfig(Section):
         return self
 
 
+RULES = ("hotwords", "grammar", "lexicon")
+"""Settings of decoding that exclude each other, but for a lexicon beside a language model."""
+
+
 class DecodingConfig(Section):
     """How token probabilities become text."""
 
@@ -263,7 +267,7 @@ class DecodingConfig(Section):
         wanted = [name for name in names if getattr(self, name) is not None]
         if self.method == "greedy" and wanted:
             raise ValueError(f"{wanted[0]} needs method: beam")
-        rules = [name for name in ("hotwords", "grammar", "lexicon") if getattr(self, name) is not None]
+        rules = [name for name in RULES if getattr(self, name) is not None]
         if len(rules) > 1 and not (self.lm is not None and len(rules) == 2 and "lexicon" in rules):
             raise ValueError(
                 f"{' and '.join(rules)} exclude each other; give one of them (beside a language model of words a "

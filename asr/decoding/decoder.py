@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.config import Config, DecodingConfig
+from asr.config.tree import RULES
 from asr.decoding.arrays import as_array
 from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 IN_GRAMMAR, OF_FEW_WORDS = (60.0, -30.0), (25.0, -15.0)
 """`prune` and `token_min_log_prob` where rules may allow only what the model finds unlikely: usual pruning would lose
 every path that can end well."""
-RULES = ("hotwords", "grammar", "lexicon")
-"""Settings that exclude each other, but for a lexicon beside a language model."""
 OF_MANY_WORDS, MANY = (14.0, -9.0), 10_000
 """The same where lexicon and language model have so many words, of which one is always near: en-small finds the same
 words, and four times the beam takes as long as the one before."""

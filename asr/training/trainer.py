@@ -180,7 +180,9 @@ class Trainer:
                 self._save()
                 saved = now
             if stop:
-                raise Interrupted(f"interrupted at step {progress.step}; saved. --resume goes on, a recipe by itself")
+                raise Interrupted(
+                    f"interrupted at step {progress.step}; saved. Go on with --resume; a recipe does by itself"
+                )
         return waited / (time.monotonic() - started)
 
     def _take(self, batch: Batch, rate: float) -> None:

@@ -169,7 +169,7 @@ def test_ctrl_c_saves_says_resume_and_exits_130(config: Config, undisturbed: Pat
     if at["epoch"] == EPOCHS:
         pytest.skip("the training was over before Ctrl-C reached it")
     assert process.returncode == 130
-    assert f"interrupted at step {at['step']}; saved. --resume goes on, a recipe by itself" in err
+    assert f"interrupted at step {at['step']}; saved. Go on with --resume; a recipe does by itself" in err
     assert "Traceback" not in err
     assert at["batch"] > 0
     train(config, folder, resume=True, device="cpu")
