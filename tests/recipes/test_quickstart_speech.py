@@ -152,7 +152,7 @@ def test_missing_synthesiser_is_named_with_the_remedy(
     if module == "hibari":
         pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed")
     monkeypatch.setitem(sys.modules, module, None)  # what Python itself does for a module that cannot be imported
-    with pytest.raises(CorpusError, match=rf"{package}.*pip install 'asr\[demo\]'"):
+    with pytest.raises(CorpusError, match=rf"{package}.*pip install -e '\.\[demo\]'"):
         synthesise(tmp_path / "corpus", sentences=12)
     assert not list(tmp_path.rglob("*.*"))
 
