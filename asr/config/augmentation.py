@@ -89,7 +89,7 @@ class EqualiserConfig(Perturbation):
 
 
 class GainConfig(Perturbation):
-    """Louder or softer. Of no effect with `features.normalisation: utterance`, which takes levels out."""
+    """Louder or softer. Of no effect with `features.normalisation: utterance` and no `prior_seconds`."""
 
     limits = (-60.0, 60.0)
     range: tuple[float, float] = (-6.0, 6.0)

@@ -57,7 +57,8 @@ class LogMel(nn.Module):
         """Natural log of the mel energies, not normalised, `[batch, frames, mels]`; padding frames hold the floor."""
         emphasised = waveforms.clone()
         emphasised[:, 1:].sub_(waveforms[:, :-1], alpha=self.config.preemphasis)
-        emphasised *= valid(lengths, waveforms.shape[1])  # also drops what pre-emphasis smears past the end
+        # Also drops what pre-emphasis smears past the end. Not a product: 0 * inf is not 0.
+        emphasised.masked_fill_(~valid(lengths, waveforms.shape[1]), 0.0)
         spectrum = torch.stft(
             emphasised,
             self.fft_size,
@@ -69,7 +70,13 @@ class LogMel(nn.Module):
             return_complex=True,
         )
         power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).transpose(1, 2)
-        return fast_linear(power, self.filters.T).clamp(min=self.config.log_floor).log()
+        mel = fast_linear(power, self.filters.T)
+        if self.config.dynamic_range is not None:
+            frames = self.frames(lengths)
+            inside = valid(frames, mel.shape[1])[..., None]
+            mean = (mel * inside).sum((1, 2), keepdim=True) / (frames.clamp(min=1) * mel.shape[2])[:, None, None]
+            mel = torch.maximum(mel, mean * 10 ** (-self.config.dynamic_range / 10))
+        return mel.clamp(min=self.config.log_floor).log()
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms `[batch, samples]` in [-1, 1], lengths `[batch]` in samples, to features and lengths in frames."""

@@ -59,7 +59,11 @@ class NumpyLogMel:
         frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: len(samples) + 1 : self.hop]
         spectrum = np.fft.rfft(frames * self.window, self.fft_size)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        return np.log(np.maximum(power @ self.filters, np.float32(self.config.log_floor)))
+        mel = power @ self.filters
+        floor = self.config.log_floor
+        if self.config.dynamic_range is not None:
+            floor = max(floor, float(mel.mean()) * 10 ** (-self.config.dynamic_range / 10))
+        return np.log(np.maximum(mel, np.float32(floor)))
 
 
 def mel_filters(config: FeaturesConfig, fft_size: int) -> np.ndarray:

@@ -44,7 +44,8 @@ def librosa_log_mel(waveform: np.ndarray, config: FeaturesConfig, fft: int, wind
         htk=False,
         norm="slaney",
     )
-    return np.log(np.maximum(power, config.log_floor)).T
+    floor = power.mean() * 10 ** (-config.dynamic_range / 10) if config.dynamic_range else config.log_floor
+    return np.log(np.maximum(power, floor)).T
 
 
 def alone(layer: LogMel, waveform: np.ndarray) -> torch.Tensor:
@@ -109,17 +110,30 @@ def test_each_utterance_has_mean_0_and_variance_1_over_its_own_frames() -> None:
         assert (row[length:] == 0).all()
 
 
-def test_normalised_features_do_not_depend_on_loudness() -> None:
-    layer = LogMel(FeaturesConfig())
-    waveform = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)  # every bin far above the floor
+@pytest.mark.parametrize("normalisation", ["utterance", "none"])
+def test_features_do_not_depend_on_loudness(normalisation: str) -> None:
+    layer = LogMel(FeaturesConfig.model_validate({"normalisation": normalisation}))
+    # A low tone that comes and goes: most of the time and most of the bins are far below the mean.
+    waveform = (np.sin(np.arange(16000) * 0.3) * np.hanning(16000) ** 8).astype(np.float32) + 1e-5 * noise(16000)
     loud, _ = layer(*padded([waveform]))
-    quiet, _ = layer(*padded([0.25 * waveform]))
-    torch.testing.assert_close(loud, quiet, atol=2e-3, rtol=0)
+    quiet, _ = layer(*padded([1e-3 * waveform]))
+    softer = 0.0 if normalisation == "utterance" else np.log(1e-6)
+    torch.testing.assert_close(quiet, loud + softer, atol=2e-3, rtol=0)
+    assert (alone(layer, waveform).min(0).values == alone(layer, waveform).min()).sum() > 40
+
+
+def test_models_of_before_have_an_absolute_floor() -> None:
+    config = FeaturesConfig.model_validate({"log_floor": 2.0**-23})
+    assert config.dynamic_range is None
+    features = alone(LogMel(config), np.append(noise(8000), np.zeros(8000, np.float32)))
+    torch.testing.assert_close(features.min(), torch.tensor(np.float32(np.log(2.0**-23))))
+    assert FeaturesConfig.model_validate(config.model_dump()) == config
+    assert FeaturesConfig.model_validate({"log_floor": 1e-9, "dynamic_range": 50}).dynamic_range == 50
 
 
 def test_silence_holds_the_floor() -> None:
     features = alone(LogMel(FeaturesConfig()), np.zeros(8000, np.float32))
-    torch.testing.assert_close(features, torch.full_like(features, np.log(2.0**-23)))
+    torch.testing.assert_close(features, torch.full_like(features, np.log(1e-20)))
 
 
 @pytest.mark.parametrize("padding", [0, 1000, 50000])
@@ -177,7 +191,7 @@ def test_statistics_of_nothing_are_refused() -> None:
 def test_batch_gives_what_each_utterance_gives_alone(settings: dict[str, object]) -> None:
     layer = LogMel(FeaturesConfig.model_validate(settings))
     waveforms = [noise(samples, seed) for seed, samples in enumerate([1, 160, 5003, 16000])]
-    together, lengths = layer(*padded(waveforms, garbage=1e4))
+    together, lengths = layer(*padded(waveforms, garbage=np.inf))
     for row, length, waveform in zip(together, lengths, waveforms, strict=True):
         expected, frames = layer(*padded([waveform]))
         assert frames.item() == length

@@ -177,7 +177,7 @@ def test_a_few_sentences_suffice_where_a_training_from_nothing_has_learnt_nothin
     losses = {}
     for name, changes in (("tuned", {}), ("scratch", {"init": None})):
         losses[name] = train(tuning(**changes), tmp_path / name, device="cpu").history[-1]["loss"]
-    assert losses["tuned"] < 0.3 * losses["scratch"]
+    assert losses["tuned"] < 0.5 * losses["scratch"]
 
 
 def test_it_goes_on_bit_for_bit_after_a_break(tuning: Callable[..., Config], tmp_path: Path) -> None:
