@@ -156,7 +156,7 @@ def results(evaluation: Evaluation, training: TrainingResult, config: Config, **
         "audio_seconds_per_second": round(training.audio_seconds_per_second, 1),
         "parameters": training.parameters,
         "seed": config.training.seed,
-        "hardware": hardware(),
+        "hardware": hardware(training.device),
         "commit": commit(),
         **extra,
         "config": config.model_dump(mode="json"),
@@ -174,13 +174,13 @@ def score_table(title: str, rows: Mapping[str, Evaluation]) -> Table:
     return terminal_table([Row(name, "", "", evaluation.to_dict()) for name, evaluation in rows.items()], title)
 
 
-def hardware() -> str:
-    """The device that trained, in a few words."""
+def hardware(device: str) -> str:
+    """The device that trained, as torch calls it, in a few words."""
     import torch
 
     several = f"{ranks()} x " if ranks() > 1 else ""
-    if torch.cuda.is_available():
-        return several + str(torch.cuda.get_device_name())
+    if device.startswith("cuda"):
+        return several + str(torch.cuda.get_device_name(device))
     processor = platform.processor() or platform.machine()
     return f"{several}{processor} CPU, {torch.get_num_threads()} threads"
 

@@ -28,8 +28,8 @@ from pathlib import Path
 import torch
 from asr.config import parse_config
 from asr.model.acoustic import TokenClassifier
+from asr.model.truncated import truncated_log_probs
 from asr.training.loss import ctc_loss
-from asr.training.truncated import truncated_backward
 
 cell, minutes, labels, every = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(1)
@@ -41,10 +41,10 @@ lengths, token_lengths = torch.tensor([features.shape[1]]), torch.tensor([tokens
 peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 before, start = peak(), time.process_time()
 if every:
-    truncated_backward(classifier, features, lengths, tokens, token_lengths, every)
+    log_probs, frames = truncated_log_probs(classifier, features, lengths, every)
 else:
     log_probs, frames = classifier(features, lengths)
-    ctc_loss(log_probs, frames, tokens, token_lengths).sum().backward()
+ctc_loss(log_probs, frames, tokens, token_lengths).sum().backward()
 print(json.dumps({"megabytes": round(peak() - before), "cpu_seconds": round(time.process_time() - start, 1)}))
 """
 

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 import asr
 from asr import recipe
 from asr.cli.common import Device, Threads, run_script, set_threads
-from asr.config import parse_config
+from asr.config import parse_config, read_yaml
 from asr.config.section import Section
 from asr.errors import AsrError, ConfigError, Interrupted
 from asr.files import write_text
@@ -82,7 +82,7 @@ def main(
 
 def _load(path: Path) -> Plan:
     try:
-        return Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Plan.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"{path}: no list of variants: {error}") from None
 

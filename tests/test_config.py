@@ -261,6 +261,14 @@ def test_override_below_a_value_that_is_no_section(tmp_path: Path) -> None:
         load_config(written(tmp_path, "training: 3"), ["training.epochs=1"])
 
 
+@pytest.mark.parametrize(
+    "text", ["training: {epochs: 3}\nmodel: {}\ntraining: {clip: 2.0}", "model: {layers: 1, layers: 2}"]
+)
+def test_what_stands_twice_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml: not valid YAML: '(training|layers)' stands twice .*line \d"):
+        load_config(written(tmp_path, text))
+
+
 def test_saved_configuration_reads_back_equal(tmp_path: Path) -> None:
     config = parse_config(
         {

@@ -148,5 +148,5 @@ def test_ctc_frames_is_the_shortest_path_that_emits_the_tokens(tokens: list[int]
 
 def test_removed_characters_become_spaces() -> None:
     assert normalise("Well—yes, 'tis “so”.", remove="—,.“”") == "well yes 'tis so"
-    assert normalise("don’t", remove="'") == "don t"
+    assert normalise("don’t", remove="'") == normalise("don't", remove="’") == "don t"
     assert normalise("...", remove=".") == ""

@@ -17,7 +17,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from asr.config import TextConfig, parse_config
 from asr.errors import ConfigError, TextError
 from asr.text import BLANK, SPACE, BpeTokenizer, PhoneTokenizer, Tokenizer, build_tokenizer, count_words, normalise
-from asr.text.pronunciations import Pronunciations, read_pronunciations
+from asr.text.pronunciations import Pronunciations, read_pronunciations, unstressed
 
 SENTENCES = [
     "the quick brown fox jumps over the lazy dog",
@@ -176,6 +176,12 @@ def test_the_nearest_pronunciation_is_that_of_every_distance_counted() -> None:
 def test_of_equally_frequent_words_that_sound_alike_the_first_of_the_alphabet() -> None:
     dictionary: Pronunciations = {"two": [("T", "UW")], "too": [("T", "UW")], "to": [("T", "UW")]}
     assert PhoneTokenizer.from_words({"two": 2, "too": 2, "to": 1}, dictionary).decode([2, 3]) == "too"
+
+
+def test_figures_of_phones_that_are_not_cmudicts_vowels_are_kept() -> None:
+    assert [unstressed(phone) for phone in ("AH0", "ER2", "T", "a1", "ma4", "AX3", "N2")] == (
+        ["AH", "ER", "T", "a1", "ma4", "AX3", "N2"]
+    )
 
 
 def test_stress_is_kept_when_asked_for(tmp_path: Path) -> None:

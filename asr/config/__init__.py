@@ -17,7 +17,7 @@ from asr.config.augmentation import (
     TempoConfig,
 )
 from asr.config.features import FeaturesConfig
-from asr.config.files import config_keys, load_config, parse_config, save_config
+from asr.config.files import config_keys, load_config, parse_config, read_yaml, save_config
 from asr.config.section import Section
 from asr.config.tree import (
     Config,
@@ -56,5 +56,6 @@ __all__ = [
     "config_keys",
     "load_config",
     "parse_config",
+    "read_yaml",
     "save_config",
 ]

@@ -141,7 +141,7 @@ class NoSpeechConfig(Section):
 
 
 class SpecAugmentConfig(Section):
-    """SpecAugment (Park et al. 2019) on the normalised features; masked values become 0, the mean."""
+    """SpecAugment (Park et al. 2019) on the features, drawn anew for each step; masked values become the mean."""
 
     frequency_masks: int = Field(2, ge=0, le=10)
     """How many bands are masked."""
@@ -157,8 +157,10 @@ class SpecAugmentConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """What is done to training utterances, in this order; null turns one off. Drawn from seed, epoch and utterance."""
+    """What is done to training utterances, in this order; null turns one off. All but `spec_augment` hangs on seed,
+    epoch and utterance alone."""
 
+    no_speech: NoSpeechConfig | None = None
     speed: SpeedConfig | None = SpeedConfig()
     tempo: TempoConfig | None = None
     pitch: PitchConfig | None = None
@@ -170,5 +172,4 @@ class AugmentationConfig(Section):
     clipping: ClippingConfig | None = None
     telephone: TelephoneConfig | None = None
     codec: CodecConfig | None = None
-    no_speech: NoSpeechConfig | None = None
     spec_augment: SpecAugmentConfig | None = SpecAugmentConfig()

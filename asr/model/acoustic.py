@@ -51,7 +51,9 @@ class TokenClassifier(nn.Module):
 
         def listen(x: Tensor) -> Tensor | None:
             early.append(self._log_probs(x))
-            return self.conditioning(early[-1].exp()) if self.conditioning is not None else None
+            if self.conditioning is None:
+                return None
+            return self.conditioning(early[-1].exp().to(self.conditioning.weight.dtype))
 
         x = self.encoder(self.norm(x), lengths, listen if self.training or self.conditioning is not None else None)
         if isinstance(self.head, AttentionDecoder):
@@ -65,7 +67,7 @@ class TokenClassifier(nn.Module):
 
 
 class AcousticModel(nn.Module):
-    """Waveforms to log-probs. `features` and `classifier` are apart because exported models carry only the second.
+    """Waveforms to log-probs. `features` holds no weights to learn, `classifier` all of them.
 
     Args:
         config: the whole configuration; `features` and `model` matter here.

@@ -11,7 +11,7 @@ from asr.config import FeaturesConfig, SpecAugmentConfig
 
 
 def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, source: FeaturesConfig) -> Tensor:
-    """Mask bands and stretches of `features` `[batch, frames, mels]` with 0, the mean (Park et al. 2019).
+    """Mask bands and stretches of `features` `[batch, frames, mels]` with their mean (Park et al. 2019).
 
     Each utterance draws its own masks from torch's global generator: `frequency_masks` bands, and time masks in
     proportion to its length, as in later large-scale recipes (Park et al. 2020). Before them `frequency_warp` stretches
@@ -22,11 +22,14 @@ def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, s
     if config.frequency_warp:
         limit = math.log(1 + config.frequency_warp)
         features = warp_frequencies(features, ((2 * torch.rand(batch, device=device) - 1) * limit).exp(), source)
+    fill = torch.zeros(1, device=device)
+    if source.normalisation == "none":  # 0 would be louder than anything; padding frames are 0 and count nothing
+        fill = features.sum((1, 2), keepdim=True) / (lengths.clamp(min=1) * mels)[:, None, None]
     if config.frequency_masks and config.frequency_width:
         shape = (batch, config.frequency_masks)
         width = (torch.rand(shape, device=device) * (int(config.frequency_width * mels) + 1)).floor()
         start = (torch.rand(shape, device=device) * (mels - width + 1)).floor()
-        features = features * ~_covered(start, width, mels)[:, None, :]
+        features = torch.where(_covered(start, width, mels)[:, None, :], fill, features)
     frames_per_second = 1000 / source.hop_ms
     seconds = lengths / frames_per_second
     count = (seconds * config.time_masks_per_second).ceil()
@@ -38,7 +41,7 @@ def spec_augment(features: Tensor, lengths: Tensor, config: SpecAugmentConfig, s
         width = (torch.rand(shape, device=device) * (widest.floor() + 1)).floor()
         width = width * (torch.arange(most, device=device) < count[:, None])
         start = (torch.rand(shape, device=device) * (lengths[:, None] - width + 1)).floor()
-        features = features * ~_covered(start, width, frames)[:, :, None]
+        features = torch.where(_covered(start, width, frames)[:, :, None], fill, features)
     return features
 
 

@@ -24,7 +24,7 @@ class Dropout(nn.Dropout):
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, trained with `fast_linear`; what is evaluated or exported is plain."""
+    """`nn.Linear`, trained with `fast_linear`; what is evaluated is plain."""
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., inputs]` to `[..., outputs]`."""

@@ -12,7 +12,7 @@ def normalise(text: str, case: Literal["lower", "upper", "keep"] = "lower", remo
     """NFC, one kind of apostrophe, single spaces, the chosen case; the characters in `remove` become spaces."""
     text = unicodedata.normalize("NFC", text).translate(APOSTROPHES)
     if remove:
-        text = text.translate(dict.fromkeys(map(ord, remove), " "))
+        text = text.translate(dict.fromkeys(map(ord, remove.translate(APOSTROPHES)), " "))
     if case == "lower":
         text = text.lower()
     elif case == "upper":

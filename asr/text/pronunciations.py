@@ -11,8 +11,8 @@ from asr.text.tokenizer import BLANK, SPACE
 
 ALTERNATIVE = re.compile(r"(?<=.)\(\d+\)$")
 """`word(2)`: another pronunciation of `word`."""
-STRESS = "012"
-"""Digits at the end of CMUdict's vowels: none, primary, secondary stress."""
+STRESSED = re.compile(r"[A-Z]{2}[012]")
+"""CMUdict's vowels, with a digit for no, primary or secondary stress."""
 Pronunciations = dict[str, list[tuple[str, ...]]]
 """The pronunciations of each word, each once, the first of the file first."""
 
@@ -62,8 +62,8 @@ def read_pronunciations(path: str | Path, word_of: Callable[[str], str] = str, s
 
 
 def unstressed(phone: str) -> str:
-    """`AH0` as `AH`."""
-    return phone.rstrip(STRESS) or phone
+    """`AH0` as `AH`. In phones of another kind a figure is part of the name, a tone say."""
+    return phone[:-1] if STRESSED.fullmatch(phone) else phone
 
 
 def written_pronunciations(

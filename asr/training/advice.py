@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from asr.config import Config, load_config
+from asr.config import Config, DecodingConfig, load_config
 from asr.model.folders import CONFIG, DEFAULT, find_model
 
 NOTHING = 0.95
@@ -21,6 +21,20 @@ def other_units(theirs: Config, config: Config) -> list[str]:
         "text.units=phones --set text.lexicon=FILE` keeps what it knows, with the FILE that `asr lexicon "
         f"{shlex.quote(str(config.data.train))} --output FILE` makes"
     ]
+
+
+def without_missing_files(config: Config) -> tuple[Config, list[str]]:
+    """`config` without a decoding whose files are not here, as those of the folder that it was copied from are not."""
+    names = ("lm", "lexicon", "hotwords", "grammar", "rescore")
+    files = {name: file for name in names if (file := getattr(config.decoding, name)) is not None}
+    missing = [f"decoding.{name} = {file}" for name, file in files.items() if not Path(file).exists()]
+    if config.decoding.prior_weight:  # which needs what tuning has measured of the model
+        missing.append(f"the priors of decoding.prior_weight = {config.decoding.prior_weight:g}")
+    if not missing:
+        return config, []
+    kept = config.decoding.model_dump(include={"window_seconds", "batch_seconds", "nbest", "word_times"})
+    said = f"{', '.join(missing)}: not here, so the new model decodes greedily; `asr lm tune` gives it a language model"
+    return config.model_copy(update={"decoding": DecodingConfig(**kept)}), [said]
 
 
 def learnt_little(config: Config, best_wer: float | None) -> list[str]:

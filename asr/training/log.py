@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,10 +49,11 @@ class TrainingLog:
             self.bar.start()
 
     def row(self, step: int, values: dict[str, Any], kind: str) -> None:
-        """Append one row; numbers also go to TensorBoard as `kind/name`."""
+        """Append one row; numbers also go to TensorBoard as `kind/name`. JSON has no NaN: null stands for it."""
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         try:
             with open(self.path, "a", encoding="utf-8") as out:
-                out.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+                out.write(json.dumps({"kind": kind, "step": step, **finite}) + "\n")
         except OSError as error:
             raise TrainingError(
                 f"{self.path}: cannot be written ({error.strerror or error}); free some space and use --resume"

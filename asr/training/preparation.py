@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from asr.audio import audio_info
 from asr.config import Config
-from asr.data.doctor import frames_problem, header_problem, kinds, length_problem, text_problem
+from asr.data.doctor import fewest_frames, frames_problem, header_problem, kinds, length_problem, text_problem
 from asr.data.examples import Examples
 from asr.data.problems import Problem
 from asr.data.utterance import Utterance
 from asr.errors import AudioError, TrainingError
 from asr.frames import samples_for
-from asr.text import Tokenizer, count_words, ctc_frames, normalise
+from asr.text import Tokenizer, count_words, normalise
 from asr.text import build_tokenizer as tokenizer_of
 
 
@@ -62,4 +62,4 @@ def _fastest(utterance: Utterance, tokenizer: Tokenizer, config: Config) -> floa
     problem = frames_problem(utterance, tokens, seconds, config)
     if problem:
         return problem
-    return int(seconds * config.features.sample_rate) / samples_for(ctc_frames(tokens), config)
+    return int(seconds * config.features.sample_rate) / samples_for(fewest_frames(tokens, config), config)

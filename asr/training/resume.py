@@ -18,19 +18,14 @@ FREE_TO_CHANGE = ("data.workers", "training.checkpoint_", "training.keep_", "tra
 
 
 def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bool) -> bool:
-    """Whether to continue from the newest checkpoint (true) or to start from the beginning.
+    """Whether to continue from the newest checkpoint (true) or to start from the beginning. Changes nothing.
 
     Raises:
         TrainingError: a training is there and neither `resume` nor `overwrite` is set, or its configuration differs.
     """
-    checkpoints = Checkpoints(output, config.training.keep_last, config.training.keep_best)
     if overwrite:
-        checkpoints.clear()
-        for name in (WEIGHTS, CARD, CONFIG, TOKENS, *COMPANIONS.values(), LOG):
-            (output / name).unlink(missing_ok=True)
-        shutil.rmtree(output / "tensorboard", ignore_errors=True)
         return False
-    if not checkpoints.any():
+    if not Checkpoints(output, config.training.keep_last, config.training.keep_best).any():
         if (output / WEIGHTS).exists():
             raise TrainingError(
                 f"{output}: holds a model, but no checkpoint to continue from; "
@@ -51,6 +46,14 @@ def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bo
             "choose another --output, or --overwrite it"
         )
     return True
+
+
+def clear(output: Path, config: Config) -> None:
+    """Forget an earlier training: once all that a new one needs was found to be there."""
+    Checkpoints(output, config.training.keep_last, config.training.keep_best).clear()
+    for name in (WEIGHTS, CARD, CONFIG, TOKENS, *COMPANIONS.values(), LOG):
+        (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / "tensorboard", ignore_errors=True)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

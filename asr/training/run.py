@@ -28,10 +28,10 @@ from asr.model.acoustic import AcousticModel
 from asr.model.checkpoint import create_folder
 from asr.model.folders import TOKENS
 from asr.text import Tokenizer
-from asr.training.advice import other_units
+from asr.training.advice import other_units, without_missing_files
 from asr.training.initial import Initial, adopted, freeze
 from asr.training.preparation import build_tokenizer, prepare_examples
-from asr.training.resume import check_resumable
+from asr.training.resume import check_resumable, clear
 from asr.training.trainer import Trainer, TrainingResult
 
 USUAL = 95
@@ -69,6 +69,7 @@ def train(
     """
     output = Path(output)
     config, gave_way = adopted(config)
+    config, no_files = without_missing_files(config)
     if config.data.train is None:
         raise TrainingError("data.train is not set: name a manifest, e.g. --set data.train=data/an4/train")
     join(device, training=True)
@@ -101,9 +102,13 @@ def train(
             told = (f"starting from {initial.folder}, {known}{added}", *gave_way, *other_units(initial.config, config))
             for line in told:
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
+        for line in no_files:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not len(examples):
         raise TrainingError(f"{config.data.train}: no utterance can be trained on; the lines above say why")
     if main and not resuming:
+        if overwrite:
+            clear(output, config)
         create_folder(output, _with_window(config, examples.seconds), tokenizer)
     printing = console if main else None
     trainer = Trainer(config, output, accelerator, model, tokenizer, examples, dev_set, printing, cache)

@@ -39,7 +39,8 @@ class Step:
     """The model, its optimiser, and the step.
 
     Batches of several ranks make one step: the loss is divided by the labels of all, so that two ranks with batches B
-    take the step of one rank with the batch 2B. A step whose loss or gradient is not finite changes no weight; that is
+    take the step of one rank with the batch 2B (but for `training.label_prior`, whose priors are those of a rank's own
+    batch). A step whose loss or gradient is not finite changes no weight; that is
     decided on the device, and `read` tells later. Every random number of a step (dropout, SpecAugment) is a function of
     seed, step and rank, so a training that goes on needs no state of a generator.
 
@@ -55,6 +56,9 @@ class Step:
         self.optimiser = _optimiser(self.bare, config.training)
         self.average = Average(self.bare, config.training.ema) if config.training.ema is not None else None
         self.model = accelerator.prepare_model(self.bare)
+        # What accelerate puts over `forward` casts automatically, always: `_forward` does so in training, and the dev
+        # set is scored in float32, as anybody who evaluates the model later does.
+        self.bare.__dict__.pop("forward", None)
         self._wrapped = accelerator.prepare_optimizer(self.optimiser)
         self._sums = torch.zeros(WIDTH, dtype=torch.float64, device=self.device)
         self._skipped: list[Tensor] = []
@@ -69,7 +73,8 @@ class Step:
             asked: whether this process was asked to stop, for all ranks to know.
         """
         training = self.config.training
-        torch.manual_seed((training.seed * 1_000_003 + number) * 65_537 + self.accelerator.process_index)
+        seed = (training.seed * 1_000_003 + number) * 65_537 + self.accelerator.process_index
+        torch.manual_seed(seed % 2**63)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         real = bool(batch.ids)

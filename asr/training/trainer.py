@@ -56,6 +56,8 @@ class TrainingResult:
     audio_seconds_per_second: float
     """Seconds of audio trained on per second of wall time, dev evaluations included in the time."""
     parameters: int
+    device: str
+    """What it ran on, as torch calls it."""
     history: list[dict[str, Any]]
 
 
@@ -143,14 +145,17 @@ class Trainer:
             self._end_epoch(epoch, waited)
 
     def _keep_place(self, epoch: int) -> None:
-        """Note how many batches `epoch` has; where processes came or went since, go on at the same share of it."""
+        """Note how many batches `epoch` has; where processes or data came or went, go on at the same share of it."""
         progress, batches, ranks = self.progress, self.feed.count(epoch), self.accelerator.num_processes
-        if progress.batch and progress.ranks != ranks:
+        if progress.batch and (progress.ranks, progress.batches) != (ranks, batches):
             before = progress.batch
             progress.batch = min(batches - 1, round(before * batches / progress.batches))
-            said = f"{ranks} processes now, {progress.ranks} before: epoch {epoch + 1} goes on at batch "
+            why = f"{ranks} processes now, {progress.ranks} before"
+            if progress.ranks == ranks:
+                why = f"{self.config.data.train} is not what it was when the training stopped"
             if self.log:
-                self.log.say(f"{said}{progress.batch} of {batches} instead of {before} of {progress.batches}")
+                place = f"{progress.batch} of {batches} instead of {before} of {progress.batches}"
+                self.log.say(f"{why}: epoch {epoch + 1} goes on at batch {place}")
         progress.batches, progress.ranks = batches, ranks
 
     def _epoch(self, epoch: int, loaded: Iterable[Batch]) -> float:
@@ -348,5 +353,6 @@ class Trainer:
             train_seconds=progress.train_seconds,
             audio_seconds_per_second=progress.audio_seconds / progress.train_seconds,
             parameters=self.bare.parameter_count,
+            device=str(self.accelerator.device),
             history=progress.history,
         )

@@ -89,6 +89,19 @@ def test_rest_of_the_features_is_untouched() -> None:
     assert mask.any()
 
 
+def test_masks_of_features_that_are_not_normalised_hold_the_mean_of_each_utterance() -> None:
+    inside = torch.arange(700)[None, :, None] < LENGTHS[:, None, None]
+    features = (torch.randn(6, 700, MELS) - torch.arange(6.0)[:, None, None] - 9) * inside
+    source = FeaturesConfig(normalisation="none")
+    torch.manual_seed(5)
+    output = spec_augment(features, LENGTHS, SpecAugmentConfig(), source)
+    mask = masked(SpecAugmentConfig(), 5)
+    for row, length in enumerate(LENGTHS.tolist()):
+        mean = features[row, :length].mean()
+        torch.testing.assert_close(output[row, :length], features[row, :length].masked_fill(mask[row, :length], mean))
+    assert torch.equal(output[~mask], features[~mask])
+
+
 def test_masks_follow_torchs_seed() -> None:
     config = SpecAugmentConfig()
     assert torch.equal(masked(config, 1), masked(config, 1))

@@ -9,7 +9,7 @@ import pytest
 
 from asr.config import Config, parse_config, save_config
 from asr.model.folders import find_model
-from asr.training.advice import learnt_little, left_behind, other_units
+from asr.training.advice import learnt_little, left_behind, other_units, without_missing_files
 
 PHONES: dict[str, Any] = {"units": "phones", "lexicon": "words.txt"}
 
@@ -26,6 +26,20 @@ def test_phones_that_give_way_to_other_tokens_are_told() -> None:
     assert "`asr lexicon data/own/train --output FILE`" in line
     assert other_units(phones, phones) == other_units(characters, characters) == []
     assert other_units(characters, phones) == []
+
+
+def test_decoding_whose_files_stayed_in_another_folder_gives_way_to_greedy(tmp_path: Path) -> None:
+    (tmp_path / "here.lm").touch()
+    here = {"method": "beam", "lm": str(tmp_path / "here.lm"), "lm_weight": 0.7}
+    whole = configured(decoding=here)
+    assert without_missing_files(whole) == (whole, [])
+    for missing, named in (
+        ({"lm": "lm.lm", "lexicon": "lexicon.txt"}, "decoding.lm = lm.lm, decoding.lexicon = lexicon.txt: not here"),
+        ({"prior_weight": 0.5}, "the priors of decoding.prior_weight = 0.5: not here"),
+    ):
+        config, (line,) = without_missing_files(configured(decoding=here | missing | {"window_seconds": 9.0}))
+        assert line.startswith(named)
+        assert config.decoding == configured(decoding={"window_seconds": 9.0}).decoding
 
 
 @pytest.mark.parametrize("wer", [None, 0.3, 0.94])

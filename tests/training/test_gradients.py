@@ -94,6 +94,14 @@ def test_shares_are_those_of_every_error_taken_back_alone(
         assert flow.loss[0] == flow.state[0] == 1
 
 
+def test_a_model_that_conditions_itself_is_measured_too(
+    make_model: Callable[..., AcousticModel], spoken: list[tuple[Tensor, Tensor]]
+) -> None:
+    found = measure(make_model("gru", intermediate=[1], self_conditioning=True), spoken)
+    assert [flow.layer for flow in found] == [1, 2]
+    assert all(0 < (flow.loss[1] or 0) < 2 for flow in found)
+
+
 @pytest.mark.parametrize("scale", [0.9, 1.1])
 def test_a_known_decay_is_found_in_shares_and_half_lives(
     scale: float, make_model: Callable[..., AcousticModel], spoken: list[tuple[Tensor, Tensor]]

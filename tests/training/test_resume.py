@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from asr.config import Config, save_config
-from asr.errors import CheckpointError, TrainingError
+from asr.errors import CheckpointError, ManifestError, TrainingError
 from asr.model.checkpoint import load_tensors
 from asr.training import train
 from asr.training.log import read_log
@@ -235,6 +236,34 @@ def test_overwrite_starts_from_the_beginning(config: Config, undisturbed: Path, 
     assert [row["epoch"] for row in result.history] == [1]
     assert {row["epoch"] for row in read_log(folder) if row["kind"] == "epoch"} == {1}
     assert not events & {path.name for path in (folder / "tensorboard").iterdir()}
+
+
+def test_overwriting_in_vain_loses_nothing(config: Config, undisturbed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "model")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    misspelt = config.model_copy(deep=True)
+    misspelt.data.train = str(tmp_path / "nowhere")
+    with pytest.raises(ManifestError, match="no such manifest"):
+        train(misspelt, folder, overwrite=True, device="cpu")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_other_data_within_an_epoch_is_told_and_its_share_goes_on(
+    config: Config, killed: Path, tmp_path: Path, printed: tuple[Any, Callable[[], str]]
+) -> None:
+    folder = shutil.copytree(killed, tmp_path / "model")
+    at, manifest = progress(folder), Path(config.data.train or "") / "cuts.jsonl"
+    whole = manifest.read_text()
+    console, text = printed
+    try:
+        manifest.write_text("".join(whole.splitlines(keepends=True)[:9]))
+        result = train(config, folder, resume=True, device="cpu", console=console)
+    finally:
+        manifest.write_text(whole)
+    said = f"{config.data.train} is not what it was when the training stopped: epoch {at['epoch'] + 1} goes on at batch"
+    assert said in text().replace("\n", " ")
+    assert all(math.isfinite(row["loss"]) for row in result.history)
+    assert result.history[-1]["epoch"] == EPOCHS
 
 
 @pytest.mark.parametrize("size", [0, 5, 2000])

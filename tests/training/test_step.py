@@ -62,6 +62,25 @@ def test_a_step_depends_on_its_number_and_not_on_what_was_drawn_before(make_step
     assert not same(found[0], found[2])
 
 
+def test_what_is_evaluated_is_computed_in_float32_whatever_the_precision_of_the_training(
+    make_step: Callable[..., Step],
+) -> None:
+    step = make_step(precision="bf16")
+    step(batch(), 0, 1e-3)
+    plain = AcousticModel(step.config, TOKENS)
+    plain.load_state_dict(step.bare.state_dict())
+    one = batch(3)
+    found, _ = step.bare.eval()(one.waveforms, one.lengths)
+    expected, _ = plain.eval()(one.waveforms, one.lengths)
+    assert torch.equal(found, expected)
+
+
+def test_any_seed_will_do(make_step: Callable[..., Step]) -> None:
+    step = make_step(training={"seed": 2**63 + 5})
+    step(batch(), 3, 1e-3)
+    assert not step.read().skipped[0]
+
+
 def test_the_counts_are_those_of_the_batches(make_step: Callable[..., Step]) -> None:
     step, batches = make_step(model={"dropout": 0.0}, augmentation={"spec_augment": None}), [batch(1), batch(2, 4)]
     expected_loss, emitted = 0.0, 0

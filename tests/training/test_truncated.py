@@ -14,7 +14,7 @@ from asr.config import parse_config
 from asr.errors import ConfigError
 from asr.model.acoustic import TokenClassifier
 from asr.model.truncated import truncated_log_probs
-from asr.training.truncated import truncated_backward
+from asr.training.loss import ctc_loss
 
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
 SUBSAMPLINGS = [("conv", 2), ("conv", 4), ("conv", 8), ("stack", 1), ("stack", 3)]
@@ -40,6 +40,16 @@ def batch(longest: int = max(LENGTHS)) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     features = torch.randn(len(LENGTHS), longest, 10, generator=generator, dtype=torch.float64)
     tokens = torch.randint(1, 5, (len(LENGTHS), 4), generator=generator)
     return features, torch.tensor(LENGTHS), tokens, torch.tensor([4, 2, 3])
+
+
+def truncated_backward(
+    model: TokenClassifier, features: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor, every: int
+) -> Tensor:
+    """CTC losses after `.backward()`, cut every `every` frames."""
+    log_probs, frames = truncated_log_probs(model, features, lengths, every)
+    losses = ctc_loss(log_probs, frames, tokens, token_lengths)
+    losses.sum().backward()
+    return losses.detach()
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

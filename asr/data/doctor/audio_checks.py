@@ -68,9 +68,14 @@ def header_problem(utterance: Utterance, info: AudioInfo) -> Problem | None:
     )
 
 
+def fewest_frames(tokens: Sequence[int], config: Config) -> int:
+    """What CTC needs, labels and a blank between equal ones; an attention head needs no more than one."""
+    return ctc_frames(tokens) if config.model.head == "ctc" else 1
+
+
 def frames_problem(utterance: Utterance, tokens: Sequence[int], seconds: float, config: Config) -> Problem | None:
-    """`seconds` of audio give fewer frames than CTC needs for `tokens` (labels, and a blank between equal ones)."""
-    needed = ctc_frames(tokens)
+    """`seconds` of audio give fewer frames than the head needs for `tokens`."""
+    needed = fewest_frames(tokens, config)
     frames = output_frames(int(seconds * config.features.sample_rate), config)
     if frames >= needed:
         return None

@@ -205,3 +205,11 @@ def test_frames_for_labels_and_repeats(record: Recorder) -> None:
     assert problem.kind == kinds.TOO_SHORT
     assert "give 3 frames, 'abb' needs 4" in problem.message
     assert frames_problem(one, [1, 2, 2], 0.1, parse_config({"model": {"subsampling": {"factor": 2}}})) is None
+
+
+def test_an_attention_head_writes_as_much_as_it_likes_about_a_frame(record: Recorder) -> None:
+    config = parse_config({"model": {"head": "attention"}})
+    assert frames_problem(record("one", text="abb"), [1, 2, 2] * 30, 0.1, config) is None
+    problem = frames_problem(record("none", text="abb"), [1, 2, 2], 0.0, config)
+    assert problem is not None
+    assert "give 0 frames, 'abb' needs 1" in problem.message
