@@ -1,4 +1,4 @@
-"""What noise, rooms and telephone lines do to a model: word errors of a dev set as it is and spoilt.
+"""What noise, rooms, telephone lines and a low level do to a model: word errors of a dev set as it is and spoilt.
 
 python benchmarks/robustness.py --model en-small --manifest data/english_small/dev --json
 
@@ -30,6 +30,8 @@ from asr.text import normalise
 
 RATIOS = (20.0, 10.0, 5.0)
 """dB."""
+SOFTER = -30.0
+"""dB, of a recording by someone who stood far from the microphone or left its gain at the least."""
 ROOM_SECONDS = 0.5
 """Reverberation time of the room in which the noise of "room" stands."""
 
@@ -46,6 +48,7 @@ def conditions() -> dict[str, dict[str, Any]]:
         noise = {"probability": 1.0, "range": (ratio, ratio), "kinds": ["pink"]}
         found[f"room, {ratio:g} dB"] = {"reverberation": room, "noise": noise}
     found["8 kHz telephone"] = {"telephone": {"probability": 1.0, "range": (3400.0, 3400.0)}}
+    found[f"{-SOFTER:g} dB softer"] = {"gain": {"probability": 1.0, "range": (SOFTER, SOFTER)}}
     return found
 
 
