@@ -9,22 +9,18 @@ from asr.decoding.hypothesis import Hypothesis
 
 
 def rescore(
-    nbest: Sequence[Hypothesis],
-    log_probs: Callable[[Sequence[str]], Sequence[float]],
-    weight: float,
-    word_bonus: float = 0.0,
+    nbest: Sequence[Hypothesis], log_probs: Callable[[Sequence[str]], Sequence[float]], weight: float
 ) -> list[Hypothesis]:
-    """The hypotheses of an utterance with `score + weight * log-prob of the text + word_bonus * words`, best first.
+    """The hypotheses of an utterance with `score + weight * log-prob of the text`, best first.
 
     Args:
         nbest: hypotheses with the decoder's scores.
         log_probs: natural-log probability of each text, as `LstmLanguageModel.score` gives them.
         weight: of the language model.
-        word_bonus: natural-log units for each word, which makes up for the language model's liking of short texts.
     """
     scores = log_probs([hypothesis.text for hypothesis in nbest])
     added = [
-        replace(hypothesis, score=hypothesis.score + weight * score + word_bonus * len(hypothesis.text.split()))
+        replace(hypothesis, score=hypothesis.score + weight * score)
         for hypothesis, score in zip(nbest, scores, strict=True)
     ]
     return sorted(added, key=lambda hypothesis: -hypothesis.score)

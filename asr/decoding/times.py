@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -151,16 +150,6 @@ def word_times(alignment: Alignment, words: Sequence[Sequence[int]], timeline: T
         after = np.concatenate([[0.0], np.cumsum(votes[positions[1, -1] :][::-1])])
         ends[-1] = min(timeline.end, _edge(timeline, len(votes) - int(after.argmax())) + TAIL_SECONDS)
     return [(start, max(start, end)) for start, end in zip(starts, ends, strict=True)]
-
-
-def token_times(
-    alignment: Alignment, word: Sequence[int], times: tuple[float, float], timeline: Timeline
-) -> list[tuple[float, float]]:
-    """Start and end in seconds of the tokens of a word that has `times`: they meet halfway between their emissions."""
-    left = timeline.frames[alignment.ends[word[:-1]] - 1]
-    right = timeline.frames[alignment.starts[word[1:]]]
-    borders = [times[0], *np.clip((left + right) / 2, *times).tolist(), times[1]]
-    return list(pairwise(borders))
 
 
 def _pause(times: np.ndarray, quiet: np.ndarray, votes: np.ndarray) -> tuple[float, float]:

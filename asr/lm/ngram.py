@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -120,17 +119,6 @@ class NgramModel:
             labels.append(SPECIAL.index(EOS))
         start = int(self.automaton.start[0]) if bos else 0
         return label_scores(self.automaton, np.array(labels, np.int32), start)
-
-    def perplexity(self, sentences: Sequence[Sequence[str] | str]) -> float:
-        """Perplexity of sentences, their ends and unknown words included; see `asr.lm.perplexity` for the parts.
-
-        Raises:
-            LanguageModelError: there are no sentences.
-        """
-        scores = [self.scores(sentence) for sentence in sentences]
-        if not scores:
-            raise LanguageModelError("a perplexity needs at least one sentence")
-        return math.exp(-float(np.concatenate(scores).mean()))
 
     def save(self, path: str | Path) -> None:
         """Write the model as ARPA (`.arpa`, `.arpa.gz`), or in a form that opens at once (`.lm`) or is small (`.lmz`).

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import Config, SpecAugmentConfig
-from asr.frames import output_frames, samples_for
+from asr.frames import output_frames
 from asr.model.attention import AttentionDecoder
 from asr.model.augment import spec_augment
 from asr.model.features import LogMel
@@ -113,10 +113,6 @@ class AcousticModel(nn.Module):
     def output_frames(self, samples: int) -> int:
         """Frames of log-probs for a waveform of so many samples."""
         return output_frames(samples, self.config)
-
-    def samples_for(self, frames: int) -> int:
-        """The fewest samples that give so many frames of log-probs."""
-        return samples_for(frames, self.config)
 
     @property
     def frame_seconds(self) -> float:

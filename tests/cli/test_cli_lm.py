@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asr.lm.ngram import NgramModel
+from asr.lm.perplexity import perplexity
 from asr.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def test_train_then_perplexity(asr_command: Command, text: Path, tmp_path: Path,
     (tmp_path / "new").write_text("the bird sat\n")
     ran = asr_command("lm", "perplexity", model, tmp_path / "new")
     assert ran.status == 0, ran.err
-    loaded = NgramModel.load(model)
-    assert f"perplexity {loaded.perplexity(['the bird sat']):.2f}, without unknown words" in ran.out
+    found = perplexity(NgramModel.load(model), [["the", "bird", "sat"]])
+    assert f"perplexity {found.perplexity:.2f}, without unknown words" in ran.out
     assert "1 sentences, 3 words, 1 unknown (33.33 %)" in ran.out
 
 

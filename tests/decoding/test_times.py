@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asr.decoding.alignment import Alignment
-from asr.decoding.times import Timeline, quietness, token_times, word_times, word_tokens
+from asr.decoding.times import Timeline, quietness, word_times, word_tokens
 from asr.text import BLANK, SPACE, Tokenizer
 
 RATE, STEP = 8000, 0.04
@@ -97,13 +97,6 @@ def test_joined_windows_give_the_times_of_the_whole() -> None:
     ]
     found = word_times(emitted(*spikes, frames=80), [[0], [2], [4]], Timeline.joined(clocks))
     assert found == [pytest.approx(span, abs=0.02) for span in times_of(waveform, *spikes)]
-
-
-def test_tokens_share_the_time_of_their_word() -> None:
-    alignment = emitted((2, 0.2), (3, 0.4), (4, 0.6), frames=25)
-    found = token_times(alignment, [0, 1, 2], (0.1, 0.9), Timeline.of(25, STEP))
-    assert found == [pytest.approx(span) for span in ((0.1, 0.3), (0.3, 0.5), (0.5, 0.9))]
-    assert token_times(alignment, [1], (0.1, 0.9), Timeline.of(25, STEP)) == [(0.1, 0.9)]
 
 
 def test_tokens_of_words_for_characters_and_for_pieces() -> None:

@@ -101,14 +101,11 @@ def test_perplexity_with_and_without_unknown_words(model: NgramModel) -> None:
     assert found.perplexity == pytest.approx(10 ** ((0.8 + 4.16) / 9), rel=1e-5)
     assert found.perplexity_known == pytest.approx(10 ** ((0.8 + 4.16 - 0.15 - 1.2) / 8), rel=1e-5)
     assert found.unknown_rate == pytest.approx(1 / 7)
-    assert model.perplexity(["a b c", ["c", "b", "z", "a"]]) == pytest.approx(found.perplexity)
 
 
 def test_perplexity_of_nothing_is_an_error(model: NgramModel) -> None:
     with pytest.raises(LanguageModelError, match="sentence"):
         perplexity(model, [])
-    with pytest.raises(LanguageModelError, match="sentence"):
-        model.perplexity([])
 
 
 def test_characters_are_scored_with_a_sign_for_the_space(tmp_path: Path) -> None:

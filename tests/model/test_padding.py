@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from asr.config import Config
+from asr.frames import samples_for
 from asr.model.acoustic import AcousticModel, TokenClassifier
 from asr.model.features import LogMel
 from asr.model.rnn import Encoder, RecurrentLayer
@@ -166,9 +167,9 @@ def test_output_frames_are_what_the_model_gives_and_samples_for_is_their_least(k
             log_probs, _ = model(torch.zeros(1, count), torch.tensor([count]))
             assert log_probs.shape[1] == model.output_frames(count)
     assert lengths.tolist() == [model.output_frames(count) for count in counts]
-    assert model.output_frames(0) == model.samples_for(0) == 0
+    assert model.output_frames(0) == samples_for(0, model.config) == 0
     for frames in range(1, 12):
-        least = model.samples_for(frames)
+        least = samples_for(frames, model.config)
         assert model.output_frames(least) >= frames > model.output_frames(least - 1)
     assert model.frame_seconds == pytest.approx(factor * 0.01)
 
