@@ -111,4 +111,5 @@ def formatting_hint(score: Score) -> str | None:
     if share < _TELLING_SHARE or not words:
         return None
     wer = 100 * errors / words
-    return f"{100 * share:.0f} % of the errors are case and punctuation: --normalise basic gives WER {wer:.2f} %"
+    what = "case, punctuation or Unicode form"
+    return f"{100 * share:.0f} % of the errors are {what}: --normalise basic gives WER {wer:.2f} %"

@@ -59,12 +59,12 @@ def may_be_speech(waveform: np.ndarray, sample_rate: int) -> bool:
     """Whether a waveform `[samples]` changes as speech does, anywhere in it.
 
     False for silence, steady noise and hum at any level, for which a recogniser that normalises each utterance would
-    invent words. True for speech, and for music.
+    invent words; and for what is shorter than two frames of 32 ms, in which no word fits. True for speech and music.
     """
     frame = round(FRAME_SECONDS * sample_rate)
     count = len(waveform) // frame
-    if count < 2:  # too short to change; the recogniser decides
-        return bool(len(waveform)) and bool(np.abs(waveform).max() > 10 ** (FLOOR / 20))
+    if count < 2:  # too short to change, and for a word
+        return False
     rows = waveform[: count * frame].reshape(count, frame) * np.hanning(frame).astype(np.float32)
     power = np.square(np.abs(np.fft.rfft(rows, axis=1)))
     edges = [round(hz * frame / sample_rate) for hz in BAND_EDGES if hz <= sample_rate / 2]

@@ -71,13 +71,13 @@ def test_the_hint_gives_the_error_rate_without_formatting() -> None:
     hypotheses = dict.fromkeys(references, "One two, three four five.") | {"0": "one two six four five"}
     plain, after = score(references, hypotheses), score(references, hypotheses, normalisation="basic")
     assert formatting_hint(plain) == (
-        f"{100 * (1 - after.errors / plain.errors):.0f} % of the errors are case and punctuation: "
+        f"{100 * (1 - after.errors / plain.errors):.0f} % of the errors are case, punctuation or Unicode form: "
         f"--normalise basic gives WER {100 * after.wer:.2f} %"
     )
     assert after.errors == 1
     assert formatting_hint(after) is None
     assert formatting_hint(score(["TWENTY ONE"], ["Twenty-one."])) == (
-        "100 % of the errors are case and punctuation: --normalise basic gives WER 0.00 %"
+        "100 % of the errors are case, punctuation or Unicode form: --normalise basic gives WER 0.00 %"
     )
 
 
@@ -85,3 +85,8 @@ def test_no_hint_where_words_are_what_is_wrong() -> None:
     assert formatting_hint(score(["one two three"], ["one two"])) is None
     assert formatting_hint(score(["one two three four five six"] * 9, ["Two one Three six four five"] * 9)) is None
     assert formatting_hint(score(["one"], ["one"])) is None
+
+
+def test_the_hint_is_true_of_text_that_differs_in_its_unicode_form_alone() -> None:
+    hint = formatting_hint(score(["caf\u00e9"], ["cafe\u0301"]))
+    assert hint == "100 % of the errors are case, punctuation or Unicode form: --normalise basic gives WER 0.00 %"

@@ -204,3 +204,33 @@ def test_speakers_are_those_of_the_list_or_of_either_side(tmp_path: Path) -> Non
     partly = pair_of(tmp_path, reference, ("h.trn", "x (a)\ny (b)\n"))
     assert partly.speakers is None
     assert "1 utterance of 2 have no speaker" in partly.notes[0]
+
+
+# Silence
+
+
+STM_OF_TWO = "a A ann 0 1 one two\nb A bob 0 1 three\n"
+
+
+@pytest.mark.parametrize("reference", [("x.txt", "one two\nthree\n"), ("x.stm", STM_OF_TWO), ("text", "a b\nc d\n")])
+@pytest.mark.parametrize("hypothesis", [("y.txt", ""), ("y.txt", "\n"), ("y.txt", "\n\n"), ("y.ctm", "")])
+def test_an_empty_hypothesis_is_all_deletions(
+    tmp_path: Path, reference: tuple[str, str], hypothesis: tuple[str, str]
+) -> None:
+    paired = pair_of(tmp_path, reference, hypothesis)
+    assert list(paired.hypotheses.values()) == ["", ""]
+    assert list(paired.hypotheses) == list(paired.references)
+    (note,) = paired.notes
+    assert "y." in note
+    assert "every reference counts as deleted" in note
+
+
+def test_blank_lines_at_the_end_count_only_where_the_other_side_has_words(tmp_path: Path) -> None:
+    paired = pair_of(tmp_path, ("x.txt", "one\ntwo\n\n"), ("y.txt", "one\n\n\n\n"))
+    assert paired.references == {"1": "one", "2": "two"}
+    assert paired.hypotheses == {"1": "one", "2": ""}
+    paired = pair_of(tmp_path, ("x.txt", "one\n\n"), ("y.txt", "one\ntwo\n"))
+    assert paired.references == {"1": "one", "2": ""}
+    assert paired.hypotheses == {"1": "one", "2": "two"}
+    with pytest.raises(ScoringError, match="the ids differ"):
+        pair_of(tmp_path, ("x.txt", "one\n"), ("y.txt", "one\ntwo\n"))

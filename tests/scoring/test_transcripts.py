@@ -53,6 +53,38 @@ def test_plain_lines_are_numbered_and_an_empty_line_is_an_empty_sentence(tmp_pat
     assert read_transcripts(path) == {"1": "hello world", "2": "", "3": "third (almost) line"}
 
 
+def test_blank_lines_at_the_end_are_no_sentences_and_are_remembered(tmp_path: Path) -> None:
+    read = read_transcripts(write(tmp_path / "ref.txt", "hello\n\nworld\n\n \n"))
+    assert read == {"1": "hello", "2": "", "3": "world"}
+    assert read.blank_end == ["4", "5"]
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.out", "x.ctm"])
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_file_is_a_hypothesis_but_no_reference(tmp_path: Path, name: str, content: str) -> None:
+    path = write(tmp_path / name, content)
+    read = read_transcripts(path, side="hypothesis")
+    assert read == {}
+    assert read.silent
+    for side in ("reference", None):
+        with pytest.raises(ScoringError, match="holds no transcripts"):
+            read_transcripts(path, side=side)
+
+
+@pytest.mark.parametrize("name", ["x.trn", "x.jsonl", "x.json", "text"])
+def test_an_empty_file_of_a_format_that_has_a_line_for_silence_is_broken(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ScoringError, match="holds no transcripts"):
+        read_transcripts(write(tmp_path / name, "\n"), side="hypothesis")
+
+
+def test_sentences_that_end_in_parentheses_are_not_taken_for_trn_unasked(tmp_path: Path) -> None:
+    path = write(tmp_path / "ref.txt", "he said it (twice)\nand left (slowly)\n")
+    with pytest.raises(ScoringError, match=r"ref\.txt.*'twice'.*'trn'.*'txt'"):
+        read_transcripts(path)
+    assert read_transcripts(path, "txt") == {"1": "he said it (twice)", "2": "and left (slowly)"}
+    assert read_transcripts(path, "trn") == {"twice": "he said it", "slowly": "and left"}
+
+
 def test_byte_order_mark_and_windows_line_ends_leave_no_trace(tmp_path: Path) -> None:
     expected = {"1": "één", "2": "two\u2028half"}
     assert read_transcripts(write(tmp_path / "bom.txt", "\ufeff" + "één\r\ntwo\u2028half\r\n")) == expected
@@ -208,6 +240,21 @@ def test_a_folder_of_texts_is_named_by_its_files(tmp_path: Path) -> None:
     assert read_transcripts(tmp_path) == {"a": "", "b": "two lines", "c d": "é"}
 
 
+@pytest.mark.parametrize("format_", ["txt", "json"])
+def test_where_names_repeat_in_a_folder_their_paths_are_the_ids(tmp_path: Path, format_: str) -> None:
+    for place in ("a/1", "b/1", "2.5"):
+        write(tmp_path / f"{place}.{format_}", place if format_ == "txt" else json.dumps({"text": place}))
+    assert read_transcripts(tmp_path) == {place: place for place in ("2.5", "a/1", "b/1")}
+
+
+def test_a_folder_may_have_empty_ctm_of_recordings_without_words(tmp_path: Path) -> None:
+    write(tmp_path / "a.ctm", "a A 0.5 0.25 yes\n")
+    write(tmp_path / "b.ctm", "")
+    assert read_transcripts(tmp_path, side="hypothesis") == {"a": "yes"}
+    with pytest.raises(ScoringError, match=r"b\.ctm: holds no transcripts"):
+        read_transcripts(tmp_path, side="reference")
+
+
 def test_a_folder_of_several_formats_asks_which(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path / f"{name}.txt", name)
@@ -226,7 +273,7 @@ def test_every_broken_file_of_a_folder_is_named(tmp_path: Path) -> None:
     write(tmp_path / "u5.txt", "a\0")
     (tmp_path / "u7.txt").unlink()
     (tmp_path / "u7.txt").symlink_to("nowhere")
-    write(tmp_path / "deep" / "u8.txt", "another of this name")
+    write(tmp_path / "u8.TXT", "another of this name")
     with pytest.raises(ScoringError, match="4 of 11 files cannot be used") as raised:
         read_transcripts(tmp_path)
     for name in ("u3.txt", "u5.txt", "u7.txt", "'u8' stands in"):

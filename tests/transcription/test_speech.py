@@ -38,6 +38,12 @@ def test_digital_silence_is_not_speech(seconds: float) -> None:
     assert not may_be_speech(np.zeros(round(seconds * RATE), np.float32), RATE)
 
 
+def test_what_is_too_short_for_a_word_is_not_speech() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 1023).astype(np.float32)  # a sample less than 64 ms
+    for samples in (1, 160, 1023):
+        assert not may_be_speech(noise[:samples], RATE)
+
+
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="the corpora are not unpacked in data/corpora")
 @pytest.mark.parametrize("snr", [None, 20, 10, 5])
 @pytest.mark.parametrize("pattern", ["an4/**/*.wav", "fsdd/**/*.wav", "LibriSpeech/dev-clean/**/*.flac"])

@@ -59,6 +59,10 @@ class Transcripts(dict[str, str]):
         """The segments of an stm, the words of a ctm."""
         self.named = True
         """Whether the ids stand in the source, not just line numbers or the name of the file."""
+        self.silent = False
+        """Whether the source is an empty file, which is what a recogniser writes that heard nothing."""
+        self.blank_end: list[str] = []
+        """Ids of the blank lines at the end of a txt: utterances only where the other side has a text for them."""
         self._places: dict[str, tuple[Path, int | None]] = {}
         self._files: dict[tuple[str, str], Path] = {}  # of each channel of a recording
 

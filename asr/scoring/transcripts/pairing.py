@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -48,6 +49,7 @@ def pair(
     By id; and beyond that: the words of a ctm go to the segments of an stm by their times (`into_segments`); where an
     stm or ctm shares no id with the other side, its words are put together by recording; a single text and another
     are a pair whatever their ids if either has none of its own. Of a reference's alternatives the best is chosen.
+    Where the hypotheses are an empty file, every reference counts as deleted.
 
     Args:
         references: what was said.
@@ -63,8 +65,12 @@ def pair(
     if hypotheses.alternatives:
         raise ScoringError(f"{hypotheses.source}: hypotheses have alternatives; keep one of each")
     notes = []
+    references, hypotheses = _with_blank_end(references, hypotheses), _with_blank_end(hypotheses, references)
     texts: dict[str, str] = hypotheses
-    if references.kind == "stm" and hypotheses.kind == "ctm":
+    if hypotheses.silent and not hypotheses:
+        texts = dict.fromkeys(references, "")
+        notes.append(f"{hypotheses.source} holds no words: every reference counts as deleted")
+    elif references.kind == "stm" and hypotheses.kind == "ctm":
         texts, ignored = into_segments(references, hypotheses)
         if ignored:
             notes.append(f"{_count(ignored, 'hypothesis word')} in stretches that are not to be scored were left out")
@@ -106,6 +112,16 @@ def pair(
         hypotheses_left_out=len(extra),
         notes=notes,
     )
+
+
+def _with_blank_end(transcripts: Transcripts, other: Transcripts) -> Transcripts:
+    """The transcripts with those of their last blank lines for which the other side has a text."""
+    wanted = [identifier for identifier in transcripts.blank_end if identifier in other]
+    if not wanted:
+        return transcripts
+    longer = copy(transcripts)
+    longer.update(dict.fromkeys(wanted, ""))
+    return longer
 
 
 def _joined(transcripts: Transcripts) -> Transcripts:

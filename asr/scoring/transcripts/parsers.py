@@ -20,10 +20,13 @@ Lines = Iterable[tuple[int, str]]
 
 
 def read_txt(path: Path, lines: Lines, into: Transcripts) -> None:
-    """A sentence a line; ids are the line numbers."""
+    """A sentence a line; ids are the line numbers. Blank lines at the end are kept apart, as `blank_end`."""
     into.named = False
-    for number, line in lines:
+    rows = list(lines)
+    spoken = max((place for place, (_, line) in enumerate(rows, start=1) if line), default=0)
+    for number, line in rows[:spoken]:
         into.add(str(number), line, path, number)
+    into.blank_end = [str(number) for number, _ in rows[spoken:]]
 
 
 def read_kaldi(path: Path, lines: Lines, into: Transcripts) -> None:
@@ -79,10 +82,10 @@ def read_jsonl(path: Path, lines: Lines, side: Side | None, into: Transcripts) -
             into.speakers[identifier] = _string(where, f"speaker of id {identifier!r}", entry["speaker"])
 
 
-def read_json(path: Path, text: str, into: Transcripts) -> None:
+def read_json(path: Path, text: str, into: Transcripts, identifier: str | None = None) -> None:
     """One transcript as `asr transcribe` and whisper write it: `text`, or else the texts of `segments`.
 
-    The id is the name of the file without its ending.
+    The id is `identifier`, or else the name of the file without its ending.
 
     Raises:
         ScoringError: naming file and remedy.
@@ -95,7 +98,7 @@ def read_json(path: Path, text: str, into: Transcripts) -> None:
         value = " ".join(_string(f"{path}", "text of a segment", part) for part in parts)
     if value is None:
         raise ScoringError(f"{path}: neither `text` nor `segments`; found {_listed(entry)}")
-    into.add(path.stem, _string(f"{path}", "text", value), path)
+    into.add(path.stem if identifier is None else identifier, _string(f"{path}", "text", value), path)
 
 
 def _object(where: str, text: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ FORMATS = {
 """Names of the formats and what they are."""
 
 _SUFFIXES = {".txt": "txt", ".trn": "trn", ".ctm": "ctm", ".stm": "stm", ".jsonl": "jsonl", ".json": "json"}
+_NOTHING_HEARD = ("txt", "ctm")
+"""Formats in which a recording without words leaves no line with a word or an id."""
 _OTHER_SUFFIXES = {".srt", ".vtt", ".tsv", ".csv", ".textgrid", ".xml", ".pdf", ".docx", ".xlsx"}
 _LISTED = 5
 _TIMED_LINE = re.compile(r"\S+ \S+ (\S+ )?\d+(\.\d*)? \d+(\.\d*)?( .*)?")
@@ -37,7 +39,9 @@ def read_transcripts(path: str | Path, format: str = "auto", *, side: Side | Non
 
     `FORMATS` says what a line is in each format. UTF-8 with or without a byte-order mark or UTF-16 with one, any line
     ends. Lines that start with `;;` are comments in trn, ctm and stm. Ids are line numbers in txt and the names of the
-    files, without their endings, in json and in folders of txt.
+    files, without their endings, in json and in folders of txt; where names in a folder repeat, their paths in it.
+    Blank lines at the end of a txt are no utterances (`Transcripts.blank_end`). A txt or ctm without any words is a
+    hypothesis, of a recording in which nothing was heard, but no reference.
 
     A folder is a manifest or a Kaldi data directory (`text`, and `utt2spk` for the speakers), or else holds files of
     one format, in folders below it too.
@@ -68,7 +72,7 @@ def read_transcripts(path: str | Path, format: str = "auto", *, side: Side | Non
         joined = timed.by_recording(path, transcripts.pieces)
         transcripts.update(joined)
         transcripts.alternatives = joined.alternatives
-    if not transcripts:
+    if not transcripts and not transcripts.silent:
         raise ScoringError(f"{path}: holds no transcripts")
     return transcripts
 
@@ -88,16 +92,21 @@ def read_speakers(path: str | Path) -> dict[str, str]:
     return dict(speakers)
 
 
-def _read_file(path: Path, format: str, side: Side | None, into: Transcripts) -> None:
+def _read_file(path: Path, format: str, side: Side | None, into: Transcripts, identifier: str | None = None) -> None:
+    """Take in a file; `identifier` is that of its text where the format gives none."""
     lines = _read_lines(path)
-    if not any(line.strip() for _, line in lines):
-        raise ScoringError(f"{path}: holds no transcripts")
     if format == "auto":
         format = _detect(path, lines)
+    if not _content(lines, format):
+        if side == "hypothesis" and format in _NOTHING_HEARD:
+            into.silent = True
+            return
+        only = "comments but " if any(line.strip() for _, line in lines) else ""
+        raise ScoringError(f"{path}: holds {only}no transcripts")
     if format == "txt":
         parsers.read_txt(path, [(number, line.strip()) for number, line in lines], into)
     elif format == "json":
-        parsers.read_json(path, "\n".join(line for _, line in lines), into)
+        parsers.read_json(path, "\n".join(line for _, line in lines), into, identifier)
     elif format == "jsonl" and _is_manifest(lines):
         _read_manifest(path, into)
     else:
@@ -105,8 +114,6 @@ def _read_file(path: Path, format: str, side: Side | None, into: Transcripts) ->
 
 
 def _read_records(path: Path, format: str, lines: list[Line], side: Side | None, into: Transcripts) -> None:
-    if not lines:
-        raise ScoringError(f"{path}: holds comments but no transcripts")
     if format == "kaldi":
         parsers.read_kaldi(path, lines, into)
     elif format == "trn":
@@ -143,13 +150,16 @@ def _read_folder(folder: Path, format: str, side: Side | None, into: Transcripts
     if len(kinds) > 1:
         found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         raise ScoringError(f"{folder}: files of several formats ({found}); say which format to read (--format)")
+    stems = Counter(file.stem for file in files)
+    repeated = max(stems.values()) > 1  # as in the tree that `asr transcribe -o` keeps, whose ids are paths too
     problems = []
     for file, kind in files.items():
+        identifier = file.relative_to(folder).with_suffix("").as_posix() if repeated else file.stem
         try:
             if kind == "txt":
-                into.add(file.stem, " ".join(line.strip() for _, line in _read_lines(file)), file)
+                into.add(identifier, " ".join(line.strip() for _, line in _read_lines(file)), file)
             else:
-                _read_file(file, kind, side, into)
+                _read_file(file, kind, side, into, identifier)
         except AsrError as error:
             problems.append(str(error))
     if problems:
@@ -218,7 +228,13 @@ def _detect(path: Path, lines: list[Line]) -> str:
             f"{path}: {path.suffix} is no format to score; give {', '.join(_SUFFIXES)} or Kaldi's text{table}"
         )
     content = [line for _, line in _content(lines, "trn")]
-    if content and all(parsers.TRN_LINE.fullmatch(line) for line in content):
+    ends = [match["id"] for line in content if (match := parsers.TRN_LINE.fullmatch(line))]
+    if ends and len(ends) == len(content):
+        if format == "txt":  # `he said it (twice)` would lose a word and get an id
+            raise ScoringError(
+                f"{path}: every line ends in parentheses, as ids do in trn ({ends[0]!r}); "
+                "give the format: 'trn' if these are ids, 'txt' if they were spoken"
+            )
         return "trn"
     # Ids and times scored as words would be right every time and flatter the error rate, so the user is asked.
     first_words = [line.split()[0] for _, line in _content(lines, "txt")]
