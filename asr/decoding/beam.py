@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,10 +12,10 @@ import numpy as np
 
 from asr.decoding.beam_kernel import Limits, search
 from asr.decoding.fusion import fuse
+from asr.decoding.homophones import choose_words
 from asr.decoding.hypothesis import Hypothesis, Word
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.times import word_tokens
-from asr.decoding.vocabulary import word_at
 from asr.errors import ConfigError, DecodingError
 from asr.lm.automaton import Automaton
 from asr.lm.ngram import NgramModel
@@ -70,7 +71,9 @@ class BeamSearch:
         token_automaton: hot words or a grammar over token ids, added as it is.
         closed: only words of the language model may come out.
         lexicon: how words are spelled, in phones say; then only its words come out, and with a language model of words
-            only those that this has too. Of words with one spelling it is the likeliest by the model, or the first.
+            only those that this has too. Of words with one spelling it is the one that the model finds likeliest
+            in the sentence, or without a model the first.
+        favoured: what the natural log of a word gains there, of hot words say.
         threads: utterances of a batch decoded at the same time; None takes every core this process may use.
 
     Attributes:
@@ -90,6 +93,7 @@ class BeamSearch:
         token_automaton: Automaton | None = None,
         closed: bool = False,
         lexicon: Lexicon | None = None,
+        favoured: Mapping[str, float] | None = None,
         threads: int | None = None,
     ):
         self.tokenizer = tokenizer
@@ -120,6 +124,7 @@ class BeamSearch:
             math.inf if closed or lexicon is not None else self.options.unknown_penalty,
             token_automaton,
             lexicon,
+            favoured,
         )
         self._space = tokenizer.tokens.index(SPACE) if SPACE in tokenizer.tokens else -1
         self._words = lm.words if lexicon is not None and lm is not None and lm.units == "words" else None
@@ -151,18 +156,16 @@ class BeamSearch:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(self._decode, range(batch), rows))
 
-    def _text(self, tokens: list[int]) -> str:
+    def _text(self, tokens: list[int]) -> tuple[str, float]:
+        """What is written, and what that adds to the score."""
         if self._words is None and not self._word_of:
-            return self.tokenizer.decode(tokens)
+            return self.tokenizer.decode(tokens), 0.0
         groups = [[tokens[place] for place in word] for word in word_tokens(tokens, self.tokenizer)]
-        return " ".join(self._word(group) or self.tokenizer.decode(group) for group in groups)
-
-    def _word(self, tokens: list[int]) -> str | None:
-        """The word that is spelled so."""
         if self._words is None:
-            return self._word_of.get(tuple(tokens))
-        label = word_at(self._fusion.vocabulary, tokens)
-        return self._words[label] if label >= 0 else None
+            said = (self._word_of.get(tuple(group)) or self.tokenizer.decode(group) for group in groups)
+            return " ".join(said), 0.0
+        labels, gain = choose_words(self._fusion.lm, self.options.lm_weight, self._fusion.vocabulary, groups)
+        return " ".join(self._words[label] for label in labels), gain
 
     def _decode(self, index: int, log_probs: np.ndarray) -> list[Hypothesis]:
         nbest = self.options.nbest
@@ -180,14 +183,15 @@ class BeamSearch:
         for end, score, acoustic in zip(
             found.ends.tolist(), found.score.tolist(), found.acoustic.tolist(), strict=True
         ):
-            text = self._text(tokens[begin:end])
+            text, gain = self._text(tokens[begin:end])
             if text not in hypotheses:
                 words = list(map(Word, text.split()))
-                hypotheses[text] = Hypothesis(tokens[begin:end], text, score, frames[begin:end], words, acoustic)
+                hypotheses[text] = Hypothesis(tokens[begin:end], text, score + gain, frames[begin:end], words, acoustic)
                 if len(hypotheses) == nbest:
                     break
             begin = end
-        return list(hypotheses.values()) or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]
+        best = sorted(hypotheses.values(), key=lambda hypothesis: -hypothesis.score)
+        return best or [Hypothesis([], "", -math.inf, acoustic_score=-math.inf)]
 
 
 def _spoken(lexicon: Lexicon, space: int) -> dict[tuple[int, ...], str]:

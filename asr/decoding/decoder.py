@@ -12,9 +12,10 @@ from asr.config import Config, DecodingConfig
 from asr.config.tree import RULES
 from asr.decoding.arrays import as_array
 from asr.decoding.greedy import greedy
-from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.hypothesis import Hypothesis, Word
 from asr.decoding.priors import divided, load_priors
 from asr.decoding.rescoring import rescore
+from asr.decoding.times import word_tokens
 from asr.errors import ConfigError
 from asr.text import PhoneTokenizer, Tokenizer
 
@@ -51,6 +52,7 @@ class Decoder:
 
     def __init__(self, tokenizer: Tokenizer, config: Config, folder: Path | None = None, threads: int | None = None):
         self.tokenizer, self.settings, self.folder = tokenizer, config.decoding, folder
+        self._said: dict[tuple[int, ...], str] = {}
         self._search = None if self.settings.method == "greedy" else self._beam_search(config, threads)
         self._priors = None
         if self._search is not None and self.settings.prior_weight:
@@ -71,24 +73,45 @@ class Decoder:
         if self._priors is not None:
             values = divided(values, self._priors, self.settings.prior_weight)
         found = self._search.decode(values, as_array(lengths))
+        if self._said:
+            found = [list(map(self._as_said, hypotheses)) for hypotheses in found]
         if self._second is not None:
             weight = self.settings.rescore_weight
             found = [rescore(hypotheses, self._second.score, weight)[: self.settings.nbest] for hypotheses in found]
         return found
 
+    def _as_said(self, hypothesis: Hypothesis) -> Hypothesis:
+        """The same with what the grammar has, and not what sounds like it."""
+        if self.settings.grammar_of == "sentences":
+            text = self._said.get(tuple(hypothesis.tokens), hypothesis.text)
+        else:
+            groups = [
+                tuple(hypothesis.tokens[k] for k in word) for word in word_tokens(hypothesis.tokens, self.tokenizer)
+            ]
+            text = " ".join(self._said[group] for group in groups)
+        return (
+            hypothesis
+            if text == hypothesis.text
+            else replace(hypothesis, text=text, words=list(map(Word, text.split())))
+        )
+
     def _beam_search(self, config: Config, threads: int | None) -> BeamSearch:
         from asr.decoding.beam import BeamOptions, BeamSearch  # numba, which greedy decoding does without
-        from asr.decoding.grammar import grammar
-        from asr.decoding.hotwords import hotwords
+        from asr.decoding.grammar import automaton_of, readings
+        from asr.decoding.hotwords import favoured_words, hotwords
         from asr.decoding.lexicon import Lexicon
         from asr.lm.ngram import NgramModel
 
-        settings, rules = config.decoding, None
+        settings, rules, favoured = config.decoding, None, None
         lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
         if settings.grammar is not None:
-            rules = grammar(self._file(settings.grammar), self._spelling(lexicon), settings.grammar_of, config.text)
+            spelling = self._spelling(lexicon)
+            self._said = readings(self._file(settings.grammar), spelling, settings.grammar_of, config.text)
+            rules = automaton_of(self._said, self.tokenizer, settings.grammar_of)
         elif settings.hotwords is not None:
-            rules = hotwords(self._file(settings.hotwords), self._spelling(lexicon), config.text)
+            path = self._file(settings.hotwords)
+            rules = hotwords(path, self._spelling(lexicon), config.text)
+            favoured = favoured_words(path, config.text)
         options = BeamOptions(
             beam=settings.beam,
             blank_skip=settings.blank_skip,
@@ -112,6 +135,7 @@ class Decoder:
             token_automaton=rules,
             closed=settings.closed,
             lexicon=lexicon,
+            favoured=favoured,
             threads=threads,
         )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, product
 from pathlib import Path
 
 from asr.config import TextConfig
 from asr.data.lines import read_lines
 from asr.errors import TextError
-from asr.text import Tokenizer, normalise
+from asr.text import PhoneTokenizer, Tokenizer, normalise
 
+MOST_WAYS = 64
+"""Ways to say an entry that are told apart; a sentence of ten common words has thousands."""
 SHOWN = 3
 """Bad entries that a message shows; the rest are counted."""
 
@@ -38,6 +41,20 @@ def spell(text: str, tokenizer: Tokenizer, rules: TextConfig) -> tuple[int, ...]
         lacking = tokenizer.lacking(clean, "the model's")
         raise TextError(f"{clean[:60]!r} has {lacking}; {remedy}")
     return tuple(tokenizer.encode(clean))
+
+
+def spell_all(text: str, tokenizer: Tokenizer, rules: TextConfig) -> list[tuple[int, ...]]:
+    """The same, and then every other way to say it that the pronunciations of its words make, `MOST_WAYS` at most.
+
+    Raises:
+        TextError: as `spell`.
+    """
+    first = spell(text, tokenizer, rules)
+    if not isinstance(tokenizer, PhoneTokenizer) or not first:
+        return [first]
+    ways = product(*(tokenizer.spellings(word) for word in normalise(text, rules.case, rules.remove).split()))
+    joined = (tuple(chain.from_iterable((tokenizer.space, *word) for word in way))[1:] for way in ways)
+    return list(dict.fromkeys([first, *islice(joined, MOST_WAYS)]))
 
 
 def refuse(problems: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from asr.text import SPACE, Tokenizer
 
 PLAIN, TOKENS, WORDS = 0, 1, 2
 """What the language model predicts: there is none, it predicts tokens, or words."""
+MOST_FAVOUR = 100.0
+"""Natural log; more would leave the range of a factor, and is as good as certain."""
 CACHED = 1 << 12
 """Steps through an automaton that are remembered, a power of two."""
 
@@ -84,12 +87,14 @@ def fuse(
     unknown_penalty: float,
     rules: Automaton | None,
     lexicon: Lexicon | None = None,
+    favoured: Mapping[str, float] | None = None,
 ) -> tuple[Fusion, int]:
     """The models of a search, and how many words of the language model the tokens cannot spell.
 
     Args:
         unknown_penalty: inf for a closed vocabulary.
         lexicon: how the words of a language model of words are spelled; None: by their characters.
+        favoured: what the natural log of words gains where the model chooses among those that are spelled alike.
 
     Raises:
         ConfigError: a language model of words for tokens without space, or one that has nothing in common with the
@@ -106,6 +111,8 @@ def fuse(
             if space < 0 and not begins.any():
                 raise ConfigError(f"a language model of words needs the token {SPACE!r}, which parts them")
             vocabulary, unspelled = build_vocabulary(lm.words, unigrams(lm), tokenizer, lexicon)
+            gains = [(favoured or {}).get(lm.words[label], 0.0) for label in vocabulary.word.tolist()]
+            vocabulary = vocabulary._replace(favour=np.exp(np.clip(gains, -MOST_FAVOUR, MOST_FAVOUR)))
         else:
             kind = TOKENS
             label = np.array([lm.label(token) for token in tokenizer.tokens], np.int32)
@@ -320,10 +327,12 @@ def settle(fusion: Fusion, memory: Memory, tree: Tree, prefix: int) -> None:
         leave = unknown * (fusion.word_factor if node == 0 else 1.0)
         if node > 0:  # what is said of a word that ends replaces the estimate
             finish, after = unknown, unknown_lm
-            word = fusion.vocabulary.word[node]
-            if word >= 0:
-                place = lm_step(fusion, memory, lm, np.int64(word))
-                finish, after = memory.lm_factors[place] * fusion.refund[node], memory.lm_states[place]
+            best = -1.0  # of words that sound alike, the one that the language model finds likeliest here
+            for index in range(fusion.vocabulary.word_begin[node], fusion.vocabulary.word_begin[node + 1]):
+                place = lm_step(fusion, memory, lm, np.int64(fusion.vocabulary.word[index]))
+                if memory.lm_factors[place] * fusion.vocabulary.favour[index] > best:
+                    best, after = memory.lm_factors[place] * fusion.vocabulary.favour[index], memory.lm_states[place]
+                    finish = memory.lm_factors[place] * fusion.refund[node]
             if fusion.vocabulary.child_begin[node] == fusion.vocabulary.child_begin[node + 1]:
                 top = 0.0
         top = max(top, max(finish, leave))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from asr.config import TextConfig
-from asr.decoding.entries import numbered, refuse, spell
+from asr.decoding.entries import numbered, refuse, spell_all
 from asr.decoding.trie import assemble, build_trie
 from asr.errors import TextError
 from asr.lm.automaton import Automaton
-from asr.text import SPACE, Tokenizer
+from asr.text import SPACE, Tokenizer, normalise
 
 
 def grammar(
@@ -26,7 +26,7 @@ def grammar(
 
     All allowed sequences have weight 0. One space stands between words, none at either end. Saying nothing is allowed
     in the mode `words`, and in the mode `sentences` when an empty string is among them (in Python; a file's blank
-    lines are skipped).
+    lines are skipped). Of phones, every way to say an entry is allowed.
 
     What is allowed may be much less likely than what the model hears by itself, and a beam search that prunes as usual
     then loses every path that can end well: `prune=60, token_min_log_prob=-30` keeps them.
@@ -42,26 +42,45 @@ def grammar(
             `words`; a list without entries.
         ManifestError: the file cannot be read.
     """
+    return automaton_of(readings(entries, tokenizer, mode, text), tokenizer, mode)
+
+
+def readings(
+    entries: Iterable[str] | str | Path,
+    tokenizer: Tokenizer,
+    mode: Literal["sentences", "words"] = "sentences",
+    text: TextConfig | None = None,
+) -> dict[tuple[int, ...], str]:
+    """Every way in which tokens say an entry, and the entry as the model writes it: the first, where two sound alike.
+
+    Arguments and errors are those of `grammar`.
+    """
     rules = text or TextConfig(case="keep")
-    sequences: dict[tuple[int, ...], None] = {}
+    found: dict[tuple[int, ...], str] = {}
     problems = []
     for place, entry in numbered(entries):
         try:
             if mode == "words" and len(entry.split()) != 1:
                 raise TextError(f"{entry[:60]!r} is not one word; write one a line, or use the mode sentences")
-            tokens = spell(entry, tokenizer, rules)
-            if mode == "words" and not tokens:
+            ways = spell_all(entry, tokenizer, rules)
+            if mode == "words" and not ways[0]:
                 raise TextError(f"{entry!r} has nothing left after the model's text rules (text.remove); leave it out")
-            sequences[tokens] = None
+            for tokens in ways:
+                found.setdefault(tokens, normalise(entry, rules.case, rules.remove))
         except TextError as error:
             problems.append(f"{place}: {error}")
     refuse(problems)
-    if not sequences:
+    if not found:
         name = entries if isinstance(entries, str | Path) else "grammar"
         raise TextError(f"{name}: no entries; write one of the allowed {mode} a line")
-    if mode == "sentences":
-        return _sentences(list(sequences))
-    return word_loop(list(sequences), tokenizer)
+    return found
+
+
+def automaton_of(
+    found: Mapping[tuple[int, ...], str], tokenizer: Tokenizer, mode: Literal["sentences", "words"]
+) -> Automaton:
+    """The automaton of what `readings` has found."""
+    return _sentences(list(found)) if mode == "sentences" else word_loop(list(found), tokenizer)
 
 
 def _sentences(sequences: Sequence[Sequence[int]]) -> Automaton:

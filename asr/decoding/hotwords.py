@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from asr.config import TextConfig
-from asr.decoding.entries import numbered, refuse, spell
+from asr.decoding.entries import numbered, refuse, spell_all
 from asr.decoding.trie import Trie, assemble, build_trie
 from asr.errors import AsrError, TextError
 from asr.lm.automaton import Automaton
-from asr.text import SPACE, Tokenizer
+from asr.text import SPACE, Tokenizer, normalise
 
 DEFAULT_WEIGHT = 5.0
 """Natural-log units for one occurrence of a phrase that comes without a weight."""
@@ -35,7 +35,8 @@ def hotwords(
     breaks off is taken back at once; a negative weight, which discourages, is paid at the end of the phrase.
 
     Without a space token among the tokens, all of the sequence is one word. Of BPE tokens, a phrase is known by the
-    pieces that BPE spells it with.
+    pieces that BPE spells it with; of phones, by every way to say it. Of phrases that sound alike the greatest weight
+    counts; which of them is written is for `favoured_words` to say.
 
     Args:
         phrases: weight of each phrase, or a file with lines `phrase` or `phrase<TAB>weight`.
@@ -48,22 +49,41 @@ def hotwords(
             with two weights; a weight that is no finite number; a list without phrases.
         ManifestError: the file cannot be read.
     """
+    rules = text or TextConfig(case="keep")
+    given_weights: dict[str, float] = {}
     weights: dict[tuple[int, ...], float] = {}
     problems = []
     for place, phrase, given in _entries(phrases, weight):
         try:
             value = _number(given)
-            tokens = spell(phrase, tokenizer, text or TextConfig(case="keep"))
-            if not tokens:
+            ways = spell_all(phrase, tokenizer, rules)
+            if not ways[0]:
                 raise TextError("no phrase here; write `phrase<TAB>weight`")
-            if weights.setdefault(tokens, value) != value:
-                raise TextError(f"{phrase!r} came before with weight {weights[tokens]:g}, here {value:g}; keep one")
+            before = given_weights.setdefault(normalise(phrase, rules.case, rules.remove), value)
+            if before != value:
+                raise TextError(f"{phrase!r} came before with weight {before:g}, here {value:g}; keep one")
+            for tokens in ways:
+                weights[tokens] = max(value, weights.get(tokens, value))
         except AsrError as error:
             problems.append(f"{place}: {error}")
     refuse(problems)
     if not weights:
         raise TextError(f"{_name(phrases)}: no phrases; write one a line, `phrase` or `phrase<TAB>weight`")
     return _automaton(weights, tokenizer)
+
+
+def favoured_words(
+    phrases: Mapping[str, float] | str | Path, text: TextConfig | None = None, weight: float = DEFAULT_WEIGHT
+) -> dict[str, float]:
+    """The words of the phrases with the weight of the phrase, the greatest where a word is in several.
+
+    What `hotwords` pays for the sound of a phrase does not say which of the words that sound so is meant.
+    """
+    rules, found = text or TextConfig(case="keep"), dict[str, float]()
+    for _, phrase, given in _entries(phrases, weight):
+        for word in normalise(phrase, rules.case, rules.remove).split():
+            found[word] = max(_number(given), found.get(word, -math.inf))
+    return found
 
 
 def _entries(phrases: Mapping[str, float] | str | Path, default: float) -> Iterator[tuple[str, str, str | float]]:

@@ -21,13 +21,17 @@ class Vocabulary(NamedTuple):
     Attributes:
         child_begin: int32 `[nodes + 1]`; the children of node n are `child_begin[n]` up to `child_begin[n + 1]`.
         token: int32 `[nodes]`, the token that leads into the node, rising among siblings.
-        word: int32 `[nodes]`, the label of the word spelled here, -1 for none.
+        word_begin: int32 `[nodes + 1]`; the words spelled at node n are `word[word_begin[n] : word_begin[n + 1]]`.
+        word: int32 `[words]`, their labels, the likeliest first.
+        favour: float64 `[words]`, factor of each where the language model chooses among words that are spelled alike.
         estimate: float64 `[nodes]`, the highest unigram log-probability of the words from here on; 0 at the root.
     """
 
     child_begin: np.ndarray
     token: np.ndarray
+    word_begin: np.ndarray
     word: np.ndarray
+    favour: np.ndarray
     estimate: np.ndarray
 
 
@@ -41,13 +45,13 @@ def build_vocabulary(
     Raises:
         ConfigError: no word can be spelled.
     """
-    best: dict[tuple[int, ...], int] = {}
+    alike: dict[tuple[int, ...], list[int]] = {}
     missing = {label: words[label] for label in np.flatnonzero(np.isfinite(unigrams)).tolist()}
     for label, tokens in list(_spelled(words, missing, tokenizer, lexicon)):
         missing.pop(label, None)
-        if tokens not in best or unigrams[label] > unigrams[best[tokens]]:
-            best[tokens] = label
-    spellings, labels = list(best), list(best.values())
+        if label not in alike.setdefault(tokens, []):
+            alike[tokens].append(label)
+    spellings, labels = list(alike), [sorted(found, key=lambda label: -unigrams[label]) for found in alike.values()]
     if not labels:
         first = list(missing.values())[:3]
         raise ConfigError(
@@ -56,14 +60,17 @@ def build_vocabulary(
         )
     trie = build_trie(spellings)
     nodes = len(trie.label)
-    word = np.full(nodes, -1, np.int32)
-    word[trie.end] = labels
+    counts = np.zeros(nodes, np.int32)
+    counts[trie.end] = [len(found) for found in labels]
+    word_begin = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    word = np.array([label for place in np.argsort(trie.end) for label in labels[place]], np.int32)
     estimate = np.full(nodes, -np.inf)
-    estimate[trie.end] = unigrams[labels]
+    estimate[trie.end] = unigrams[[found[0] for found in labels]]
     _raise_to_best(estimate, trie.parent)
     children = np.bincount(trie.parent[1:], minlength=nodes)
     child_begin = np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.int32)
-    return Vocabulary(child_begin, trie.label.astype(np.int32), word, estimate), len(missing)
+    favour = np.ones(len(word))
+    return Vocabulary(child_begin, trie.label.astype(np.int32), word_begin, word, favour, estimate), len(missing)
 
 
 def _spelled(
@@ -81,20 +88,21 @@ def _spelled(
             yield label, tokens
 
 
-def word_at(vocabulary: Vocabulary, tokens: Sequence[int]) -> int:
-    """The label of the word that is spelled so, -1 for none."""
+def words_at(vocabulary: Vocabulary, tokens: Sequence[int]) -> range:
+    """Places in `word` of the words that are spelled so."""
     node = 0
     for token in tokens:
         first, last = vocabulary.child_begin[node : node + 2]
         node = first + np.searchsorted(vocabulary.token[first:last], token)
         if node == last or vocabulary.token[node] != token:
-            return -1
-    return int(vocabulary.word[node])
+            return range(0)
+    return range(vocabulary.word_begin[node], vocabulary.word_begin[node + 1])
 
 
 def no_vocabulary() -> Vocabulary:
     """The arrays of a vocabulary without words, for a search that has none."""
-    return Vocabulary(np.ones(2, np.int32), np.full(1, -1, np.int32), np.full(1, -1, np.int32), np.zeros(1))
+    root, nothing = np.full(1, -1, np.int32), np.zeros(0, np.int32)
+    return Vocabulary(np.ones(2, np.int32), root, np.zeros(2, np.int32), nothing, np.zeros(0), np.zeros(1))
 
 
 @njit(cache=True, nogil=True)

@@ -56,6 +56,24 @@ def test_a_language_model_chooses_between_words_that_sound_alike(lexicon: Lexico
     assert best(search, sure("D IY1 D")) in {"reed", "red", "read"}  # deed is not in the language model
 
 
+def test_each_word_that_sounds_like_another_is_chosen_by_its_neighbours(lexicon: Lexicon, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("deed read\nreed red deed\n" * 9 + "read\n" * 20)
+    lm = train_ngram([tmp_path / "text.txt"], 2).model
+    search = BeamSearch(PHONES, EVERYTHING, lexicon=lexicon, lm=lm, threads=1)
+    assert best(search, sure("D IY1 D ▁ R EH1 D")) == "deed read"
+    assert best(search, sure("R IY1 D ▁ R EH1 D ▁ D IY1 D ▁ R EH1 D")) == "reed red deed read"
+    for phones in ("D IY1 D ▁ R EH1 D", "R IY1 D ▁ R EH1 D ▁ D IY1 D"):
+        log_probs = sure(phones)
+        (hypotheses,) = search.decode(log_probs, np.array([log_probs.shape[1]]))
+        for hypothesis in hypotheses:  # the model's part of the score is that of the very words that are written
+            assert hypothesis.acoustic_score is not None
+            assert hypothesis.score - hypothesis.acoustic_score == pytest.approx(lm.score(hypothesis.text), abs=1e-3)
+    favoured = BeamSearch(PHONES, EVERYTHING, lexicon=lexicon, lm=lm, favoured={"red": 9.0}, threads=1)
+    assert best(favoured, sure("D IY1 D ▁ R EH1 D")) == "deed red"
+    indifferent = BeamOptions(lm_weight=0.0)
+    assert best(BeamSearch(PHONES, indifferent, lexicon=lexicon, lm=lm, threads=1), sure("R EH1 D")) == "read"
+
+
 def test_scores_are_those_of_the_language_model_by_enumeration(tmp_path: Path) -> None:
     """Random log-probs over V = 4: the sum of all alignments of each spelling, and the model's score of its word."""
     tokens = Tokenizer([BLANK, SPACE, "A", "B"])

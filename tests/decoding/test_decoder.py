@@ -16,6 +16,7 @@ from asr.decoding.recogniser import Recogniser
 from asr.errors import AsrError, ConfigError, TextError
 from asr.lm.training import train_ngram
 from asr.text import BLANK, SPACE, PhoneTokenizer, Tokenizer
+from asr.text.pronunciations import Pronunciations
 
 if TYPE_CHECKING:
     from tests.conftest import Trained
@@ -134,6 +135,35 @@ def test_hot_words_of_phones_are_spelled_by_the_lexicon(tmp_path: Path) -> None:
             said[0, frame, token] = np.log(probability)
     said -= np.log(np.exp(said).sum(-1, keepdims=True))
     assert [found[0].text for found in decoder(said, np.array([3]))] == ["bat"]
+
+
+@pytest.mark.parametrize("lm", [False, True])
+def test_what_a_list_says_is_written_and_not_what_sounds_like_it(tmp_path: Path, lm: bool) -> None:
+    tokens = [BLANK, SPACE, "AY", "EH", "IY", "N", "R", "D", "T"]
+    known: Pronunciations = {"night": [("N", "AY", "T")], "knight": [("N", "AY", "T")]}
+    known |= {"reed": [("R", "IY", "D")], "read": [("R", "EH", "D"), ("R", "IY", "D")]}
+    tokenizer = PhoneTokenizer(tokens, known)
+    (tmp_path / "text.txt").write_text("night\nnight reed\nknight read\nread\n" + "night\nreed\n" * 9)
+    train_ngram([tmp_path / "text.txt"], 1).model.save(tmp_path / "words.lm")
+    (tmp_path / "sentences.txt").write_text("knight read\nnight\n")
+    (tmp_path / "words.txt").write_text("knight\nread\n")
+    (tmp_path / "hot.txt").write_text("read knight\t20\n")
+
+    def heard(phones: str, **decoding: Any) -> str:
+        frames = [index for phone in phones.split() for index in (tokens.index(phone), 0)]
+        log_probs = np.log(np.eye(len(tokens))[frames] * 0.99 + 0.01 / len(tokens)).astype(np.float32)[None]
+        model = {"lm": str(tmp_path / "words.lm")} if lm else {}
+        config = Config(decoding=DecodingConfig(method="beam", **model, **decoding))
+        return Decoder(tokenizer, config)(log_probs, np.array([len(frames)]))[0][0].text
+
+    both = "N AY T ▁ R IY D"
+    assert heard(both) == "night reed"
+    sentences = {"grammar": str(tmp_path / "sentences.txt")}
+    assert heard(both, **sentences) == heard("N AY T ▁ R EH D", **sentences) == "knight read"
+    assert heard("N AY T", **sentences) == "night"
+    assert heard(f"R IY D ▁ {both}", grammar=str(tmp_path / "words.txt"), grammar_of="words") == "read knight read"
+    if lm:
+        assert heard("R IY D ▁ N AY T", hotwords=str(tmp_path / "hot.txt")) == "read knight"
 
 
 def test_files_of_the_model_folder_are_found_by_name(trained: Trained, lm: Path, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr.config import TextConfig
-from asr.decoding.hotwords import DEFAULT_WEIGHT, hotwords
+from asr.decoding.hotwords import DEFAULT_WEIGHT, favoured_words, hotwords
 from asr.errors import ManifestError, TextError
 from asr.lm.automaton import Automaton, advance
-from asr.text import BpeTokenizer, Tokenizer, normalise
+from asr.text import BpeTokenizer, PhoneTokenizer, Tokenizer, normalise
+from asr.text.pronunciations import Pronunciations
 
 TOKENIZER = Tokenizer.from_characters("ab")
 PIECES = BpeTokenizer.train({"a": 20, "b": 15, "ab": 5, "ba": 5, "bab": 1}, 8)
@@ -128,6 +129,16 @@ def listed(folder: Path, text: str) -> Path:
     path = folder / "names.txt"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_of_phones_every_way_to_say_a_phrase_counts_and_the_greatest_weight_of_those_that_sound_alike() -> None:
+    known: Pronunciations = {"read": [("R", "EH", "D"), ("R", "IY", "D")], "red": [("R", "EH", "D")]}
+    phones = PhoneTokenizer(["<blank>", "▁", "R", "EH", "IY", "D"], known)
+    automaton = hotwords({"read": 3.0, "red": 5.0}, phones)
+    assert walk(automaton, [2, 3, 5])[-1] == pytest.approx(5.0)
+    assert walk(automaton, [2, 4, 5])[-1] == pytest.approx(3.0)
+    assert walk(automaton, [2, 4, 5, 1, 2, 3, 5])[-1] == pytest.approx(8.0)
+    assert favoured_words({"read red": 3.0, "red": 5.0}) == {"read": 3.0, "red": 5.0}
 
 
 def test_file_with_and_without_weights_goes_through_the_text_rules(tmp_path: Path) -> None:
