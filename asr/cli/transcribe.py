@@ -259,6 +259,8 @@ class _Run:
             decoder(np.full((1, 1, tokens), -np.log(tokens), np.float32), np.array([1]))
         finally:
             notice.cancel()
+        for note in decoder.notes:
+            self.progress.note(f"note: {note}")
 
     def _tell_found(self) -> None:
         from asr.audio_headers import CONVERT

@@ -45,6 +45,9 @@ class Decoder:
         folder: the model's, where a relative path of a language model, hot words or a grammar is looked for first.
         threads: utterances decoded at the same time by beam search; None takes every core.
 
+    Attributes:
+        notes: what of a lexicon that is not the model's own cannot come out, a sentence each.
+
     Raises:
         CheckpointError, ConfigError, LanguageModelError, TextError: a file is missing or broken, or does not fit the
             model's tokens.
@@ -52,6 +55,7 @@ class Decoder:
 
     def __init__(self, tokenizer: Tokenizer, config: Config, folder: Path | None = None, threads: int | None = None):
         self.tokenizer, self.settings, self.folder = tokenizer, config.decoding, folder
+        self.notes: list[str] = []
         self._said: dict[tuple[int, ...], str] = {}
         self._search = None if self.settings.method == "greedy" else self._beam_search(config, threads)
         self._priors = None
@@ -121,6 +125,8 @@ class Decoder:
             nbest=max(settings.nbest, RESCORED) if settings.rescore is not None else settings.nbest,
         )
         lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
+        if lexicon is not None and not self._in_folder(settings.lexicon):
+            self._note_unusable(lexicon, lm)
         # A model of phones writes the words of a language model by the lexicon that it has itself.
         own = self.tokenizer.units == "phones" and lm is not None and lm.units == "words"
         if settings.grammar is not None:
@@ -139,6 +145,18 @@ class Decoder:
             threads=threads,
         )
 
+    def _note_unusable(self, lexicon: Lexicon, lm: NgramModel | None) -> None:
+        """What the user wrote in vain: lines that the tokens cannot spell, and words that the language model lacks."""
+        if lexicon.problems:
+            first = f"{lexicon.problems[0].id}: {lexicon.problems[0].message}"
+            self.notes.append(f"{len(lexicon.problems):,} entries of the lexicon are left out; {first}")
+        known = set(lm.words) if lm is not None and lm.units == "words" else set(lexicon.words)
+        if unknown := [word for word in lexicon.words if word not in known]:
+            self.notes.append(
+                f"{len(unknown):,} of {len(lexicon.words):,} words of the lexicon are not in the language model, and "
+                f"so cannot come out ({', '.join(unknown[:5])}); `asr lm train` or `asr lm mix` makes one that has them"
+            )
+
     def _spelling(self, lexicon: Lexicon | None) -> Tokenizer:
         """What spells hot words and a grammar: with a lexicon of phones its pronunciations, not those of training."""
         if lexicon is None or not isinstance(self.tokenizer, PhoneTokenizer):
@@ -147,9 +165,10 @@ class Decoder:
 
     def _file(self, name: str) -> Path:
         """The file of that name in the model folder, or else as the path stands."""
-        if self.folder is not None and (self.folder / name).exists():
-            return self.folder / name
-        return Path(name)
+        return self.folder / name if self.folder is not None and self._in_folder(name) else Path(name)
+
+    def _in_folder(self, name: str | None) -> bool:
+        return self.folder is not None and name is not None and (self.folder / name).exists()
 
 
 def of_lexicon(options: BeamOptions, lm: NgramModel | None, lexicon: Lexicon | None) -> BeamOptions:

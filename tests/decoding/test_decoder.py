@@ -137,6 +137,22 @@ def test_hot_words_of_phones_are_spelled_by_the_lexicon(tmp_path: Path) -> None:
     assert [found[0].text for found in decoder(said, np.array([3]))] == ["bat"]
 
 
+def test_what_of_a_lexicon_cannot_come_out_is_noted(tmp_path: Path) -> None:
+    tokenizer = PhoneTokenizer([BLANK, SPACE, "AE", "B", "K", "T"], {"cat": [("K", "AE", "T")]})
+    (tmp_path / "lexicon.txt").write_text("cat K AE T\nbat B AE T\nzoo Z UW\n")
+    (tmp_path / "text.txt").write_text("cat\n")
+    train_ngram([tmp_path / "text.txt"], 1).model.save(tmp_path / "words.lm")
+    alone = DecodingConfig(method="beam", lexicon=str(tmp_path / "lexicon.txt"))
+    (left_out,) = Decoder(tokenizer, Config(decoding=alone)).notes
+    assert left_out == (
+        f"1 entries of the lexicon are left out; {tmp_path}/lexicon.txt, line 3: 'zoo' has 'Z', 'UW', not among the "
+        "model's tokens; respell it"
+    )
+    both = alone.model_copy(update={"lm": str(tmp_path / "words.lm")})
+    assert Decoder(tokenizer, Config(decoding=both)).notes[1].startswith("1 of 2 words of the lexicon are not in the l")
+    assert Decoder(tokenizer, Config(decoding=DecodingConfig(method="beam"))).notes == []
+
+
 @pytest.mark.parametrize("lm", [False, True])
 def test_what_a_list_says_is_written_and_not_what_sounds_like_it(tmp_path: Path, lm: bool) -> None:
     tokens = [BLANK, SPACE, "AY", "EH", "IY", "N", "R", "D", "T"]
