@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import Device, Threads, set_threads
+from asr.cli.common import FAILED, Device, Threads, set_threads, tell_failures
 from asr.model.folders import own_model
 
 
@@ -19,7 +19,8 @@ def command(
 ) -> None:
     """Fit the confidence of words to how often they are right on DEV, and keep it in the model folder.
 
-    `asr evaluate TEST --model M --confidence` measures how well it holds elsewhere.
+    `asr evaluate TEST --model M --confidence` measures how well it holds elsewhere.  Exit status 1 when some recordings
+    could not be read; it is fitted on the others.
     """
     folder = own_model(model)
     set_threads(threads)
@@ -28,8 +29,11 @@ def command(
     from asr.evaluation.calibration import fit, reliability, word_evidence
 
     evidence = word_evidence(Recogniser.load(folder, device, threads=threads), dev)
+    failed = tell_failures(dev, evidence.failures, "are not in the fit")
     calibration = fit(evidence.features, evidence.correct)
     calibration.save(folder)
     for name, used in (("before", None), ("after", calibration)):
         found = reliability(confidences(evidence.features, used), evidence.correct)
         typer.echo(f"{name:7} ECE {found.ece:.3f}  NCE {found.nce:6.3f}  on the {found.words} words of {dev}")
+    if failed:
+        raise typer.Exit(FAILED)

@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -120,6 +120,15 @@ def error_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def tell_failures(manifest: str | Path, failures: Sequence[tuple[str, str]], outcome: str) -> bool:
+    """Print the (id, reason) of utterances that could not be read, and what became of them; whether there are any."""
+    for identifier, reason in failures:
+        typer.secho(f"error: {identifier}: {reason}", fg="red", err=True)
+    if failures:
+        typer.secho(f"{manifest}: {len(failures)} utterances could not be read and {outcome}", fg="red", err=True)
+    return bool(failures)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from asr.cli.common import (
     error_console,
     print_json,
     set_threads,
+    tell_failures,
 )
 from asr.cli.score import Normalisation
 from asr.errors import AsrError, ConfigError
@@ -98,6 +99,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Decode manifests and print error rates with 95 % intervals, and where the errors are.
+
+    Utterances are decoded as the manifest cuts them, while `asr transcribe` skips pauses and noise and cuts long
+    recordings at decoding.window_seconds.
 
     Several manifests, models or decoders give one table, such as --decoder greedy --decoder
     beam=64,lm=words.lm,lm_weight=0.5 (settings that are not named have their defaults; own,beam=256 changes the
@@ -183,12 +187,7 @@ def _tell_failures(row: Row, result: Evaluation | AsrError) -> bool:
     if isinstance(result, AsrError):
         typer.secho(f"error: {row.manifest}, {row.model}, {row.decoder}: {result}", fg="red", err=True)
         return True
-    for identifier, reason in result.failures:
-        typer.secho(f"error: {identifier}: {reason}", fg="red", err=True)
-    if result.failures:
-        message = f"{len(result.failures)} utterances could not be read and are not in the score"
-        typer.secho(f"{result.manifest}: {message}", fg="red", err=True)
-    return bool(result.failures)
+    return tell_failures(result.manifest, result.failures, "are not in the score")
 
 
 def _show_summary(result: Evaluation, output: Path | None, json: bool) -> None:

@@ -19,7 +19,8 @@ from asr.data.loading import SpeechDataset, collate
 from asr.data.manifest import read_manifest
 from asr.decoding.arrays import as_array
 from asr.decoding.beam import BeamOptions, BeamSearch
-from asr.decoding.decoder import of_lexicon
+from asr.decoding.confidence import CONFIDENCE
+from asr.decoding.decoder import Decoder, of_lexicon
 from asr.decoding.greedy import greedy
 from asr.decoding.lexicon import Lexicon
 from asr.decoding.priors import divided, save_priors, summed
@@ -67,6 +68,8 @@ class Tuned:
         greedy: (WER, CER) without language model.
         beam_alone: (WER, CER) of beam search without language model and priors.
         priors: mean probability of each token on the dev set.
+        present: (WER, CER) of the decoding that the model has now, where that was asked for.
+        failures: (id, reason) of utterances that could not be read, by id; nothing was tried on them.
     """
 
     best: Trial
@@ -74,11 +77,13 @@ class Tuned:
     greedy: tuple[float, float]
     beam_alone: tuple[float, float]
     priors: tuple[float, ...] = ()
+    present: tuple[float, float] | None = None
+    failures: tuple[tuple[str, str], ...] = ()
 
     @property
     def worthwhile(self) -> bool:
-        """Whether the language model lowers the dev WER that greedy decoding has."""
-        return self.best.wer < self.greedy[0]
+        """Whether the best lowers the dev WER of greedy decoding, and that of the present decoding."""
+        return self.best.wer < min(wer for wer, _ in (self.greedy, self.present or self.greedy))
 
 
 def tune(
@@ -90,6 +95,7 @@ def tune(
     closed: bool = False,
     lexicon: Lexicon | None = None,
     threads: int | None = None,
+    present: Decoder | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Tuned:
     """Find weights and bonus: a grid of 6 x 5 without priors, 3 x 9 with them, twice the neighbours of the best at half
@@ -105,13 +111,14 @@ def tune(
         closed: only words of the language model may come out.
         lexicon: how its words are spelled; None: by the tokens, or the lexicon that a model of phones has itself.
         threads: utterances decoded at the same time; None takes every core.
+        present: what the model decodes with now, to be measured too; see `present_decoder`.
         progress: called with each trial.
 
     Raises:
         ManifestError: no utterance has audio that can be read and a transcript.
         ConfigError: the language model does not fit the tokens.
     """
-    references, rows = _log_probs(recogniser, manifest)
+    references, rows, failures = _log_probs(recogniser, manifest)
     priors = _priors(rows)
     tokenizer = recogniser.tokenizer
     options = BeamOptions(beam=beam or BEAMS[1])
@@ -153,13 +160,30 @@ def tune(
     best = _best(trials)
     plain = _rates(references, _of_all(lambda: [h.text for p, n in rows for h in greedy(p, n, tokenizer)]))
     alone = measured(BeamSearch(tokenizer, replace(options, beam=best.beam), threads=threads))
-    return Tuned(best, list(trials.values()), plain, alone, tuple(priors.tolist()))
+    now = None
+    if present is not None:
+        decoder = present
+        now = _rates(references, _of_all(lambda: [nbest[0].text for p, n in rows for nbest in decoder(p, n)]))
+    return Tuned(best, list(trials.values()), plain, alone, tuple(priors.tolist()), now, tuple(failures))
+
+
+def present_decoder(recogniser: Recogniser, threads: int | None = None) -> Decoder | None:
+    """What the model's configuration decodes with, whatever the recogniser does; None where that is greedy.
+
+    Raises:
+        AsrError: a file that it needs is missing or broken.
+    """
+    if recogniser.config.decoding.method == "greedy":
+        return None
+    return Decoder(recogniser.tokenizer, recogniser.config, recogniser.folder, threads)
 
 
 def write_tuned(
     folder: Path, recogniser: Recogniser, lm: NgramModel, tuned: Tuned, closed: bool, lexicon: Path | None = None
 ) -> None:
     """Put the language model, the lexicon and the settings into the model folder; from then on it decodes with them.
+
+    A calibration of the confidences goes, as it was fitted to the words of the decoding before.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -183,6 +207,7 @@ def write_tuned(
             with replacing(folder / LEXICON_FILE) as partial:
                 partial.write_bytes(lexicon.read_bytes())
         save_config(recogniser.config.model_copy(update={"decoding": settings}), folder / CONFIG)
+        (folder / CONFIDENCE).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from None
 
@@ -191,19 +216,26 @@ def _best(trials: dict[tuple[float, float, float, int], Trial]) -> Trial:
     return min(trials.values(), key=lambda trial: (trial.wer, trial.cer, trial.prior_weight, trial.beam))
 
 
-def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
-    """References, and this process's batches of log-probs with their lengths, as `_of_all` orders them."""
+def _log_probs(
+    recogniser: Recogniser, manifest: str | Path
+) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]], list[tuple[str, str]]]:
+    """References, and this process's batches of log-probs with their lengths, as `_of_all` orders them.
+
+    And (id, reason) of the utterances that no process could read.
+    """
     rules = recogniser.config.text
     utterances = [utterance for utterance in read_manifest(manifest) if utterance.text is not None]
     dataset = SpeechDataset([Example(utterance, []) for utterance in utterances], recogniser.sample_rate)
     texts = {u.id: normalise(u.text or "", rules.case, rules.remove) for u in utterances}
     batches = make_batches([u.duration for u in utterances], recogniser.decoding.batch_seconds)
     rows = []
+    unread: list[tuple[str, str]] = []
 
     def read() -> list[str]:
         mine: list[str] = []
         for number in share([sum(utterances[index].duration for index in batch) for batch in batches]):
             batch = collate([dataset[0, index] for index in batches[number]])
+            unread.extend(batch.failures)
             if batch.ids:
                 log_probs, lengths = recogniser.log_probs(batch.waveforms, batch.lengths)
                 rows.append((as_array(log_probs), as_array(lengths)))
@@ -211,11 +243,13 @@ def _log_probs(recogniser: Recogniser, manifest: str | Path) -> tuple[list[str],
         return mine
 
     references = _of_all(read)
+    failures = sorted(chain.from_iterable(gather(lambda: unread)))
     if not any(references):
+        first = f"; first failure: {failures[0][1]}" if failures else ""
         raise ManifestError(
-            f"{manifest}: no utterance with a transcript and audio that can be read; nothing to tune on"
+            f"{manifest}: no utterance with a transcript and audio that can be read; nothing to tune on{first}"
         )
-    return references, rows
+    return references, rows, failures
 
 
 def _priors(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

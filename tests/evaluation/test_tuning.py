@@ -10,10 +10,11 @@ import pytest
 
 from asr.config import load_config
 from asr.data.manifest import read_manifest, write_manifest
+from asr.decoding.confidence import FEATURES, Calibration
 from asr.decoding.recogniser import Recogniser
 from asr.errors import CheckpointError, ManifestError
 from asr.evaluation import evaluate
-from asr.evaluation.tuning import LM_FILE, Trial, Tuned, tune, write_tuned
+from asr.evaluation.tuning import LM_FILE, Trial, Tuned, present_decoder, tune, write_tuned
 from asr.lm.ngram import NgramModel
 from asr.lm.training import train_ngram
 from asr.transcription import load_model
@@ -83,6 +84,37 @@ def test_a_language_model_that_does_not_help_is_not_worthwhile() -> None:
     trial = Trial(0.5, 0.0, 0.0, 8, 0.1, 0.05)
     assert not Tuned(trial, [trial], (0.1, 0.04), (0.1, 0.04)).worthwhile
     assert Tuned(trial, [trial], (0.11, 0.04), (0.1, 0.04)).worthwhile
+    assert not Tuned(trial, [trial], (0.11, 0.04), (0.1, 0.04), present=(0.1, 0.05)).worthwhile
+    assert Tuned(trial, [trial], (0.11, 0.04), (0.1, 0.04), present=(0.2, 0.05)).worthwhile
+
+
+def test_the_present_decoding_is_measured_and_its_calibration_goes(
+    tuned: Tuned, trained: Trained, lm: NgramModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(trained.folder, folder)
+    assert tuned.present is None
+    assert present_decoder(Recogniser.load(folder, "cpu")) is None
+    Calibration(FEATURES, (0.0, 0.0, 0.0), 1.0, 100).save(folder)
+    write_tuned(folder, Recogniser.load(folder, "cpu"), lm, tuned, closed=False)
+    assert Calibration.load(folder) is None
+    greedy = Recogniser.load(folder, "cpu", {"method": "greedy", "lm": None})
+    again = tune(greedy, trained.dev, lm, beam=8, threads=1, present=present_decoder(greedy, 1))
+    assert again.present == pytest.approx((tuned.best.wer, tuned.best.cer))
+    assert not again.worthwhile
+
+
+def test_recordings_that_cannot_be_read_are_told(trained: Trained, lm: NgramModel, tmp_path: Path) -> None:
+    rows = list(read_manifest(trained.dev))
+    gone = replace(rows[0], id="gone", audio=tmp_path / "gone.wav")
+    write_manifest(tmp_path / "dev.jsonl", [gone, *rows[1:3]])
+    found = tune(Recogniser.load(trained.folder, "cpu"), tmp_path / "dev.jsonl", lm, beam=4, threads=1)
+    ((identifier, reason),) = found.failures
+    assert identifier == "gone"
+    assert "gone.wav" in reason
+    write_manifest(tmp_path / "dev.jsonl", [gone])
+    with pytest.raises(ManifestError, match=r"nothing to tune on; first failure: .*gone\.wav"):
+        tune(Recogniser.load(trained.folder, "cpu"), tmp_path / "dev.jsonl", lm, beam=4, threads=1)
 
 
 def test_the_beam_is_found_too_and_the_narrowest_of_equals_wins(trained: Trained, lm: NgramModel) -> None:
