@@ -28,7 +28,7 @@ def command(
     from asr.errors import AudioError
     from asr.evaluation.pictures import LONGEST_SECONDS, utterance_picture
 
-    recogniser = Recogniser.load(model, device)
+    recogniser = Recogniser.load(model, device, threads=threads)
     seconds = audio_info(audio).seconds - start if duration is None else duration
     if seconds > LONGEST_SECONDS:
         raise AudioError(

@@ -69,12 +69,15 @@ def parse_decoders(specs: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def describe(decoding: DecodingConfig) -> str:
-    """The decoder as `parse_decoder` takes it: beam, weights of a language model, and what is not the default."""
+    """The decoder as `parse_decoder` takes it: beam, weights of a language model, and what is not the default.
+
+    But for settings that change no text of an evaluation, which decodes utterances as the manifest cuts them.
+    """
     if decoding.method == GREEDY:
         return GREEDY
     plain = DecodingConfig()
     shown = {"beam", "lm", "lm_weight"}
-    hidden = {"method", "batch_seconds", "word_times"}
+    hidden = {"method", "batch_seconds", "word_times", "window_seconds"}
     hidden |= {key for key, needed in MEANINGLESS.items() if getattr(decoding, needed) is None}
     values = {key: value for key, value in decoding if key not in hidden}
     told = {key: value for key, value in values.items() if key in shown or value != getattr(plain, key)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -168,7 +169,7 @@ class Evaluation:
         from asr.evaluation.summary import advice
 
         folder = Path(folder)
-        rows = (json.dumps(self._row(key), ensure_ascii=False) + "\n" for key in self.hypotheses)
+        rows = (json.dumps(self._row(key), ensure_ascii=False, allow_nan=False) + "\n" for key in self.hypotheses)
         write_text(folder / "hypotheses.jsonl", "".join(rows))
         write_alignments(folder / "alignments.txt", self.score)
         title = " on ".join(filter(None, (self.model, self.manifest))) or "Evaluation"
@@ -194,7 +195,7 @@ class Evaluation:
             "id": key,
             "text": hypothesis.text,
             "reference": self.references[key],
-            "score": hypothesis.score,
+            "score": hypothesis.score if math.isfinite(hypothesis.score) else None,  # a beam may leave nothing
         }
         utterance, facts = self.utterances.get(key), self.facts.get(key)
         if utterance is not None:

@@ -16,7 +16,6 @@ from matplotlib.ticker import MaxNLocator
 
 from asr.decoding.alignment import Alignment, align
 from asr.decoding.confidence import Calibration, with_times_and_confidence
-from asr.decoding.greedy import greedy
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError, OutputError
@@ -57,7 +56,7 @@ def training_curve(history: Sequence[Mapping[str, Any]], path: Path, title: str 
 def utterance_picture(
     recogniser: Recogniser, waveform: np.ndarray, path: Path, title: str = "", calibration: Calibration | None = None
 ) -> Hypothesis:
-    """Waveform, log-mel, token probabilities over time, the aligned words and how sure they are, as a PNG.
+    """Waveform, log-mel, token probabilities over time, the decoder's words and how sure they are, as a PNG.
 
     Dashed lines mark where each word begins and ends. A word is the redder the less sure it is.
 
@@ -73,6 +72,7 @@ def utterance_picture(
 
     Raises:
         AudioError: the waveform is empty.
+        AlignmentError: the tokens that the decoder found do not spell its words.
         OutputError: the picture cannot be written.
     """
     if not len(waveform):
@@ -80,16 +80,17 @@ def utterance_picture(
     samples, lengths = torch.as_tensor(waveform)[None], torch.tensor([len(waveform)])
     log_probs, frames = recogniser.log_probs(samples, lengths)
     front_end = LogMel(recogniser.config.features)
-    (found,) = greedy(log_probs, frames, recogniser.tokenizer)
+    (found,) = recogniser.decoder(log_probs, frames)
     step, values = recogniser.model.frame_seconds, log_probs[0].cpu()
     hypothesis = with_times_and_confidence(
-        found,
+        found[0],
         values,
         recogniser.tokenizer,
         step,
         waveform=waveform,
         sample_rate=recogniser.sample_rate,
         calibration=calibration,
+        alternatives=found,
     )
     with torch.inference_mode():
         log_mel = front_end.log_mel(samples, lengths)[0].numpy()

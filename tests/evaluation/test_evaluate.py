@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import soundfile
 
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decoding.confidence import confidences
+from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.errors import ManifestError, OutputError, ScoringError
 from asr.evaluation import evaluate
@@ -20,6 +22,8 @@ from asr.evaluation.facts import speech_level
 from asr.scoring import score
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from asr.transcription import Transcriber
     from tests.conftest import DiskFull, Trained
 
@@ -252,6 +256,23 @@ def test_words_that_tokens_do_not_spell_are_scored_without_times(
     untimed = dict(result.untimed)
     for key, hypothesis in result.hypotheses.items():
         assert all((word.confidence is None) == (key in untimed) for word in hypothesis.words)
+
+
+def test_where_a_beam_leaves_nothing_the_score_is_null(
+    trained: Trained, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    def unheard(log_probs: Tensor, frames: Tensor) -> list[list[Hypothesis]]:
+        return [[Hypothesis([], "", -math.inf)] for _ in frames]
+
+    recogniser = Recogniser.load(trained.folder, "cpu")
+    recogniser.decoder = unheard  # type: ignore[assignment]
+    evaluate(recogniser, utterances[:2], output=tmp_path)
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is not JSON")
+
+    for line in (tmp_path / "hypotheses.jsonl").read_text().splitlines():
+        assert json.loads(line, parse_constant=refuse)["score"] is None
 
 
 def test_no_manifest_is_an_error(model: Transcriber, tmp_path: Path) -> None:

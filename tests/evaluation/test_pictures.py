@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from asr.decoding.confidence import FEATURES, Calibration
+from asr.decoding.confidence import FEATURES, NBEST, Calibration
+from asr.decoding.recogniser import Recogniser
 from asr.errors import AudioError, OutputError
 from asr.evaluation.pictures import training_curve, utterance_picture
 
 if TYPE_CHECKING:
     from asr.transcription import Transcriber
-    from tests.conftest import Speech
+    from tests.conftest import Speech, Trained
 
 
 def test_the_picture_is_of_the_hypothesis_with_times_and_confidences(
@@ -31,6 +32,17 @@ def test_the_picture_is_of_the_hypothesis_with_times_and_confidences(
     assert picture.shape[0] >= 700
     assert picture.shape[1] >= 1000
     assert picture.std() > 0.1
+
+
+def test_the_words_are_those_of_the_models_decoder(trained: Trained, speech: Speech, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("bad\nbeach\n")
+    recogniser = Recogniser.load(trained.folder, "cpu", {"lexicon": str(tmp_path / "words.txt"), "nbest": 3, "beam": 8})
+    waveform = speech.say("bad cafe", seed=5)
+    calibration = Calibration((*FEATURES, NBEST), (0.0, 0.0, 0.0, -1.0), 0.0, 100)
+    found = utterance_picture(recogniser, waveform, tmp_path / "picture.png", calibration=calibration)
+    assert found.text == recogniser.decode([waveform])[0].text != "bad cafe"
+    assert [word.text for word in found.words] == found.text.split()
+    assert all(word.confidence is not None for word in found.words)
 
 
 def test_a_calibration_changes_the_confidences(model: Transcriber, speech: Speech, tmp_path: Path) -> None:

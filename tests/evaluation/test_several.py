@@ -25,6 +25,7 @@ TUNED = beam_settings(DecodingConfig(), beam=256, lm="lm.lm", lm_weight=0.7, wor
     [
         ("own", TUNED, "beam=256,lm=lm.lm,lm_weight=0.7,word_bonus=1.5"),
         ("own, beam = 8", TUNED, "beam=8,lm=lm.lm,lm_weight=0.7,word_bonus=1.5"),
+        ("own", beam_settings(TUNED, window_seconds=9.0), "beam=256,lm=lm.lm,lm_weight=0.7,word_bonus=1.5"),
         ("own", DecodingConfig(), "greedy"),
         ("greedy", TUNED, "greedy"),
         ("beam", TUNED, "beam=64"),
