@@ -168,7 +168,9 @@ class Decoder:
         return self.folder / name if self.folder is not None and self._in_folder(name) else Path(name)
 
     def _in_folder(self, name: str | None) -> bool:
-        return self.folder is not None and name is not None and (self.folder / name).exists()
+        if self.folder is None or name is None or Path(name).is_absolute():
+            return False
+        return (self.folder / name).exists()
 
 
 def of_lexicon(options: BeamOptions, lm: NgramModel | None, lexicon: Lexicon | None) -> BeamOptions:

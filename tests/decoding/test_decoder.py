@@ -143,14 +143,15 @@ def test_what_of_a_lexicon_cannot_come_out_is_noted(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("cat\n")
     train_ngram([tmp_path / "text.txt"], 1).model.save(tmp_path / "words.lm")
     alone = DecodingConfig(method="beam", lexicon=str(tmp_path / "lexicon.txt"))
-    (left_out,) = Decoder(tokenizer, Config(decoding=alone)).notes
+    (left_out,) = Decoder(tokenizer, Config(decoding=alone), tmp_path / "model").notes
     assert left_out == (
         f"1 entries of the lexicon are left out; {tmp_path}/lexicon.txt, line 3: 'zoo' has 'Z', 'UW', not among the "
         "model's tokens; respell it"
     )
     both = alone.model_copy(update={"lm": str(tmp_path / "words.lm")})
     assert Decoder(tokenizer, Config(decoding=both)).notes[1].startswith("1 of 2 words of the lexicon are not in the l")
-    assert Decoder(tokenizer, Config(decoding=DecodingConfig(method="beam"))).notes == []
+    own = both.model_copy(update={"lexicon": "lexicon.txt"})
+    assert Decoder(tokenizer, Config(decoding=own), tmp_path).notes == []
 
 
 @pytest.mark.parametrize("lm", [False, True])
