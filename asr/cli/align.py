@@ -31,12 +31,17 @@ def command(
         Format, typer.Option("--format", help="json has segments and words with confidences.")
     ] = Format.json,
     output: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
+    lexicon: Annotated[
+        Path | None,
+        typer.Option("--lexicon", help="Pronunciations that `asr lexicon` wrote, beside those of a model of phones."),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Align a transcript with its recording: start, end and confidence of each word.
 
-    The text must be what is said, from beginning to end; words of low confidence show where it is not.
+    The text must be what is said, from beginning to end; words of low confidence show where it is not.  Punctuation
+    that the model does not write is dropped; figures and symbols have to be spelled out.
     """
     set_threads(threads)
     from asr.decoding.confidence import Calibration
@@ -46,7 +51,7 @@ def command(
     from asr.transcription.formats import render
 
     recogniser = Recogniser.load(model, device)
-    transcript = align_recording(recogniser, audio, text, Calibration.load(find_model(model)))
+    transcript = align_recording(recogniser, audio, text, Calibration.load(find_model(model)), lexicon=lexicon)
     name = shown(audio) if format_ is Format.json else shown(Path(audio.stem))
     rendered = render(transcript, name, format_.value)
     if output is None:

@@ -38,6 +38,11 @@ def find_model(model: str | Path) -> Path:
     )
 
 
+def file_of(folder: Path, name: str) -> Path:
+    """Where a file that a configuration names lies: in the folder of the model, or else as the path stands."""
+    return folder / name if (folder / name).exists() else Path(name)
+
+
 def own_model(model: str | Path) -> Path:
     """As `find_model`, for what writes into the folder.
 

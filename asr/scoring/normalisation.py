@@ -58,6 +58,11 @@ def basic(text: str) -> str:
     soft hyphen stays. On English without apostrophes, brackets and format characters the two are the same.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).lower())
+    return without_punctuation(text)
+
+
+def without_punctuation(text: str) -> str:
+    """What the steps 3 to 5 of `basic` make of a text."""
     return " ".join(_LOOSE_APOSTROPHES.sub(" ", text.translate(_CHARACTERS)).split())
 
 

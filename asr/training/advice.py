@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from asr.config import Config, DecodingConfig, load_config
-from asr.model.folders import CONFIG, DEFAULT, find_model
+from asr.model.folders import CONFIG, DEFAULT, file_of, find_model
 
 NOTHING = 0.95
 """Dev WER from which on a model has learnt next to nothing: one that writes nothing has 1."""
@@ -64,7 +64,7 @@ def left_behind(config: Config, folder: Path) -> list[str]:
     if theirs.text.units != config.text.units:
         had.pop("lexicon", None)  # it spells words in tokens that are not there
     if "lm" in had:
-        options = " ".join(f"--{name} {shlex.quote(str(_found(before, file)))}" for name, file in had.items())
+        options = " ".join(f"--{name} {shlex.quote(str(file_of(before, file)))}" for name, file in had.items())
         tune = f"asr lm tune {shlex.quote(config.data.dev or 'DEV')} --model {shlex.quote(str(folder))} {options}"
         same = " and ".join(f"--{name}" for name in had)
         lines.append(
@@ -72,8 +72,3 @@ def left_behind(config: Config, folder: Path) -> list[str]:
             f"{same}; `asr lm train` makes a language model of your own texts"
         )
     return lines
-
-
-def _found(folder: Path, name: str) -> Path:
-    """As decoding looks for it: in the folder of the model first."""
-    return folder / name if (folder / name).exists() else Path(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +16,29 @@ from asr.data.lines import read_lines
 from asr.decoding.alignment import Alignment, align
 from asr.decoding.confidence import Calibration, confidences, word_features
 from asr.decoding.hypothesis import Word
+from asr.decoding.lexicon import Lexicon
 from asr.decoding.recogniser import Recogniser
 from asr.decoding.times import Timeline, word_times, word_tokens
-from asr.errors import AlignmentError, AudioError, ManifestError, TextError
-from asr.text import COMPANIONS, normalise
+from asr.errors import AlignmentError, AudioError, ConfigError, ManifestError, TextError
+from asr.model.folders import file_of
+from asr.scoring.normalisation import without_punctuation
+from asr.text import PhoneTokenizer, Tokenizer, normalise
 from asr.transcription.transcript import Segment, Transcript
 from asr.transcription.windows import WINDOW_SECONDS, windows
 
+SAID = frozenset("&%@#+=$£€°")
+"""Symbols that stand for words, and so are not dropped as punctuation is."""
+SHOWN = 20
+"""Bad lines that a message shows; the rest are counted."""
+
 
 def align_recording(
-    recogniser: Recogniser, audio: AudioSource, text: Path, calibration: Calibration | None = None
+    recogniser: Recogniser,
+    audio: AudioSource,
+    text: Path,
+    calibration: Calibration | None = None,
+    *,
+    lexicon: Path | None = None,
 ) -> Transcript:
     """Align the text in a file with a recording: one segment for each line that has words.
 
@@ -32,20 +47,26 @@ def align_recording(
     what `asr.decoding.alignment.align` saves.
 
     Args:
-        recogniser: the model; its text rules (case, removed characters) are applied to the text.
+        recogniser: the model; its text rules (case, removed characters) are applied to the text. One of phones spells
+            words as it was trained to, and those that it was not trained on by the lexicon that it decodes with.
         audio: a path, bytes or an open file.
-        text: a UTF-8 file of what is said, from the first word to the last, in any division into lines.
+        text: a UTF-8 file of what is said, from the first word to the last, in any division into lines. Punctuation
+            that the model has no tokens for is dropped.
         calibration: of the confidences.
+        lexicon: a file of pronunciations, as `asr lexicon` writes it, that come before those of a model of phones.
 
     Raises:
         AudioError: the recording cannot be read.
-        TextError: the text cannot be read, is empty, or has a character outside the model's alphabet.
+        TextError: the text cannot be read, is empty, or has characters outside the model's alphabet or words without a
+            pronunciation: each line that has; or a pronunciation of `lexicon` has another phone than the model's.
+        ConfigError: there is a lexicon, and the model's tokens are no phones.
         AlignmentError: the text is longer than the audio.
     """
-    lines = list(_lines(recogniser, text))
+    tokenizer = _speller(recogniser, lexicon)
+    lines = list(_lines(recogniser, tokenizer, text))
     if not lines:
         raise TextError(f"{text}: no words to align; write what is said in the recording")
-    tokens = recogniser.tokenizer.encode(" ".join(lines))
+    tokens = tokenizer.encode(" ".join(lines))
     log_probs, timeline = _model_output(recogniser, audio)
     try:
         alignment = align(log_probs, tokens)
@@ -74,21 +95,65 @@ def align_recording(
     return Transcript(" ".join(lines), timeline.end, segments)
 
 
-def _lines(recogniser: Recogniser, path: Path) -> Iterator[str]:
+def _speller(recogniser: Recogniser, more: Path | None) -> Tokenizer:
+    """What spells the text."""
+    tokenizer = recogniser.tokenizer
+    if not isinstance(tokenizer, PhoneTokenizer):
+        if more is not None:
+            raise ConfigError(f"--lexicon {more}: the model spells words by their letters, not phones; leave it out")
+        return tokenizer
+    known = tokenizer.pronunciations
+    if recogniser.decoding.lexicon is not None:
+        path = file_of(recogniser.folder or Path(), recogniser.decoding.lexicon)
+        known = Lexicon.load(path, tokenizer).pronunciations(tokenizer) | known
+    if more is not None:
+        added = Lexicon.load(more, tokenizer)
+        if added.problems:
+            raise TextError(_listed([f"{problem.id}: {problem.message}" for problem in added.problems]))
+        known = known | added.pronunciations(tokenizer)
+    return PhoneTokenizer(tokenizer.tokens, known)
+
+
+def _lines(recogniser: Recogniser, tokenizer: Tokenizer, path: Path) -> Iterator[str]:
     rules = recogniser.config.text
+    problems: list[str] = []
+    dropped: set[str] = set()
     for number, line in _text_lines(path):
-        words = normalise(line, rules.case, rules.remove)
-        if recogniser.tokenizer.missing(words):
-            lacking = recogniser.tokenizer.lacking(words, "the model's")
-            raise TextError(f"{path}, line {number}: {lacking}; {_remedy(recogniser)}")
-        if words:
+        text = normalise(line, rules.case, rules.remove)
+        words = _said(text, tokenizer)
+        dropped.update(set(text) - set(words) - {" ", "'"})
+        if tokenizer.missing(words):
+            lacking = tokenizer.lacking(words, "the model's")
+            problems.append(f"{path}, line {number}: {lacking}")
+        elif words:
             yield words
+    if problems:
+        remedy = "spell it out as it is said, or delete it"
+        if tokenizer.units == "phones":
+            options = [] if rules.case == "lower" else ["--case", rules.case]
+            options += ["--remove", "".join(sorted(dropped))] if dropped else []
+            command = shlex.join(["asr", "lexicon", str(path), *options, "--output", "NEW"])
+            remedy += f"; or have its pronunciation guessed: `{command}`, and correct NEW and give it as --lexicon NEW"
+        raise TextError(f"{_listed(problems)}; {remedy}")
 
 
-def _remedy(recogniser: Recogniser) -> str:
-    if recogniser.tokenizer.units == "phones":
-        return f"add it to {recogniser.folder}/{COMPANIONS['phones']}, in the phones that are there"
-    return "spell it out as it is said, or delete it"
+def _said(text: str, tokenizer: Tokenizer) -> str:
+    """A normalised text without the punctuation that the tokens lack."""
+    lacking = set(tokenizer.missing(text))
+    if tokenizer.units == "phones":
+        return " ".join(
+            without_punctuation(word) if word in lacking and not SAID.intersection(word) else word
+            for word in text.split()
+        )
+    marks = {mark: without_punctuation(mark) or " " * (unicodedata.category(mark) != "Cf") for mark in lacking - SAID}
+    apostrophe = marks.pop("'", None) is not None  # inside a word it is no punctuation
+    words = "".join(marks.get(character, character) for character in text).split()
+    return " ".join(word.strip("'") if apostrophe else word for word in words)
+
+
+def _listed(problems: list[str]) -> str:
+    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    return "\n  ".join([*problems[:SHOWN], *more])
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -152,14 +152,37 @@ def test_phone_model_transcribes_with_times_calibrates_and_aligns(
     (tmp_path / "said.txt").write_text("bad cafe\ndab\n")
     ran = asr_command("align", spoken.audio, tmp_path / "said.txt", "--model", folder)
     assert ran.status == 0, ran.err
-    (tmp_path / "said.txt").write_text("bad head\n")
-    ran = asr_command("align", spoken.audio, tmp_path / "said.txt", "--model", folder)
+    (tmp_path / "said.txt").write_text("Bad, head\n")
+    align = ("align", spoken.audio, tmp_path / "said.txt", "--model", folder)
+    ran = asr_command(*align)
     assert ran.status == 1
-    assert "'head' without a pronunciation in the model's lexicon; add it to" in ran.err
+    assert "line 1: 'head' without a pronunciation in the model's lexicon; " in ran.err
+    assert f"`asr lexicon {tmp_path / 'said.txt'} --remove , --output NEW`, and correct NEW and give it as --lex" in ran.err
+    more = lexicon(tmp_path / "more.dict", ("head",))
+    assert asr_command(*align, "--lexicon", more).status == 0
+    more.write_text("head H QQ\n")
+    ran = asr_command(*align, "--lexicon", more)
+    assert (ran.status, "more.dict" in ran.err, "'QQ'" in ran.err) == (1, True, True)
     transcript = tmp_path / "out"
     ran = asr_command("transcribe", spoken.audio, "--model", folder, "--format", "json", "--output-dir", transcript)
     assert ran.status == 0, ran.err
     assert '"bad cafe dab"' in (transcript / "said.json").read_text()
+
+
+def test_aligning_spells_by_the_lexicon_that_the_model_decodes_with(
+    asr_command: AsrCommand, phones: tuple[Path, str], words_lm: Path, speech: Speech, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(phones[0], folder, ignore=shutil.ignore_patterns("checkpoints"))
+    lexicon(folder / "larger.txt", tuple(speech.words))
+    shutil.copy(words_lm, folder / "words.lm")
+    config = load_config(folder / "config.yaml")
+    decoding = DecodingConfig(method="beam", lm="words.lm", lexicon="larger.txt")
+    save_config(config.model_copy(update={"decoding": decoding}), folder / "config.yaml")
+    spoken = speech.record(tmp_path / "said.wav", "bad head", seed=7)
+    (tmp_path / "said.txt").write_text("bad head\n")
+    ran = asr_command("align", spoken.audio, tmp_path / "said.txt", "--model", folder)
+    assert ran.status == 0, ran.err
 
 
 def test_bpe_model_greedy_and_with_a_word_ngram(

@@ -105,3 +105,10 @@ def test_fine_tuning_starts_from_a_model_by_name(
     result = asr.train(config, tmp_path / "tuned", device="cpu")
     assert result.best_wer is not None
     assert result.best_wer < 0.5  # that of the model it starts from; a new one is at 1 after one epoch
+
+
+def test_a_file_of_a_configuration_is_looked_for_in_the_folder_first(tmp_path: Path) -> None:
+    (tmp_path / "lm.lm").touch()
+    assert file_of(tmp_path, "lm.lm") == tmp_path / "lm.lm"
+    assert file_of(tmp_path, "elsewhere/lm.lm") == Path("elsewhere/lm.lm")
+    assert file_of(tmp_path, "/elsewhere/lm.lm") == Path("/elsewhere/lm.lm")
