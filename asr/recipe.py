@@ -40,6 +40,9 @@ Overwrite = Annotated[
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: section.key=value; repeatable.")]
 
+BEAM = 64
+"""Prefixes that beam search keeps where decoders are compared."""
+
 
 def start(device: str) -> None:
     """Where torchrun started several processes: make them one group, which goes through the recipe together.
@@ -95,7 +98,6 @@ def compare_decoders(
     text: Sequence[Path] | None = None,
     lexicon: Path | None = None,
     order: int = 3,
-    beam: int = 64,
     device: str = "auto",
     threads: int | None = None,
     console: Console | None = None,
@@ -109,7 +111,6 @@ def compare_decoders(
         text: files with a sentence a line.
         lexicon: how the words of `text` are spelled or pronounced, where the model does not know itself.
         order: of the language model.
-        beam: of the search.
         device, threads, console: as elsewhere.
 
     Returns:
@@ -123,7 +124,7 @@ def compare_decoders(
         console.print(f"tuning the weight of a {order}-gram of {source} on dev ...")
     model = load_model(folder, device=device)
     spellings = Lexicon.load(lexicon, model.tokenizer) if lexicon else None
-    tuned = tune(model, manifests["dev"], lm, beam=beam, threads=threads, lexicon=spellings)
+    tuned = tune(model, manifests["dev"], lm, beam=BEAM, threads=threads, lexicon=spellings)
     once(lambda: save_priors(folder, model.tokenizer.tokens, tuned.priors))
     best = tuned.best
     weights = {"lm_weight": best.lm_weight, "word_bonus": best.word_bonus, "prior_weight": best.prior_weight}
@@ -134,12 +135,12 @@ def compare_decoders(
         settings["lexicon"] = LEXICON_FILE
     evaluations = {}
     for name, path in tests.items():
-        for label, more in ((f"{name}, beam {beam}", {}), (f"{name}, beam {beam}, {order}-gram", settings)):
-            model = load_model(folder, device=device, decoding={"beam": beam, **more}, threads=threads)
+        for label, more in ((f"{name}, beam {BEAM}", {}), (f"{name}, beam {BEAM}, {order}-gram", settings)):
+            model = load_model(folder, device=device, decoding={"beam": BEAM, **more}, threads=threads)
             evaluations[label] = evaluate(model, path, facts=False, confidence=False)
     found = {
         "order": order,
-        "beam": beam,
+        "beam": BEAM,
         **weights,
         "dev_wer": {"greedy": tuned.greedy[0], "beam": tuned.beam_alone[0], "beam_lm": best.wer},
     }

@@ -9,9 +9,12 @@ from itertools import cycle
 
 from asr.errors import TrainingError
 
+JITTER = 0.1
+"""How far a duration may be misjudged while sorting, so that groups change from epoch to epoch."""
+
 
 def make_batches(
-    seconds: Sequence[float], batch_seconds: float, *, shuffle: random.Random | None = None, jitter: float = 0.1
+    seconds: Sequence[float], batch_seconds: float, *, shuffle: random.Random | None = None
 ) -> list[list[int]]:
     """Group utterances of similar length so that no batch, padding included, exceeds `batch_seconds`.
 
@@ -19,12 +22,11 @@ def make_batches(
         seconds: duration of each utterance.
         batch_seconds: bound on longest x count; a single utterance longer than it is a batch alone.
         shuffle: generator that mixes the groups anew each epoch and shuffles their order; None: by length.
-        jitter: how far a duration may be misjudged while sorting, so that groups change from epoch to epoch.
 
     Returns:
         Lists of indices into `seconds`, together every index once.
     """
-    keys = [s * (1 + jitter * (shuffle.random() * 2 - 1)) if shuffle else s for s in seconds]
+    keys = [s * (1 + JITTER * (shuffle.random() * 2 - 1)) if shuffle else s for s in seconds]
     order = sorted(range(len(seconds)), key=lambda i: (keys[i], i))
     batches: list[list[int]] = []
     longest = 0.0

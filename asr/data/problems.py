@@ -18,13 +18,11 @@ class Problem:
     """What was found, and the remedy."""
 
 
-def summarise(
-    problems: Sequence[Problem], name: str, shown: int = 3, *, what: str = "utterances", action: str = "left out"
-) -> list[str]:
-    """Lines for the terminal: how many of each kind, and the first few by name."""
+def summarise(problems: Sequence[Problem], name: str, shown: int = 3, *, what: str = "utterances") -> list[str]:
+    """Lines for the terminal: how many of each kind were left out, and the first few by name."""
     lines = []
     for kind, count in Counter(problem.kind for problem in problems).most_common():
-        lines.append(f"{name}: {count} {what} {action}, {kind}:")
+        lines.append(f"{name}: {count} {what} left out, {kind}:")
         lines += [f"  {p.id}: {p.message}" for p in [p for p in problems if p.kind == kind][:shown]]
         if count > shown:
             lines.append(f"  and {count - shown} more")

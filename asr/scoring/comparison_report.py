@@ -8,6 +8,9 @@ from asr.scoring.alignment import Alignment
 from asr.scoring.comparison import RATE_NAMES, Changed, Comparison, Difference
 from asr.scoring.subsets import FEWEST_BLOCKS
 
+SHOWN = 3
+"""Utterances that became better, and as many that became worse, shown in full on the terminal.
+Twice as many words."""
 _MILLION = 1_000_000
 
 
@@ -79,15 +82,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def format_comparison(comparison: Comparison, names: tuple[str, str] = ("A", "B"), *, top: int = 3) -> str:
-    """Lines for the terminal.
-
-    Args:
-        comparison: what is shown.
-        names: of the systems.
-        top: how many of the utterances that became better, and of those that became worse, are shown in full; of the
-            words twice as many.
-    """
+def format_comparison(comparison: Comparison, names: tuple[str, str] = ("A", "B")) -> str:
+    """Lines for the terminal; `names` are those of the systems."""
     wer = comparison.wer
     size = f"{count(len(comparison.utterances), 'utterance')}, {count(comparison.a.words, 'word')}"
     if comparison.speakers:
@@ -110,14 +106,14 @@ def format_comparison(comparison: Comparison, names: tuple[str, str] = ("A", "B"
         ("Fixed most often", [(word.fixed, word.broken, "broken", word.word) for word in comparison.words]),
         ("Broken most often", [(word.broken, word.fixed, "fixed", word.word) for word in comparison.words]),
     ):
-        most = sorted((entry for entry in words if entry[0]), key=lambda entry: -entry[0])[: 2 * top]
+        most = sorted((entry for entry in words if entry[0]), key=lambda entry: -entry[0])[: 2 * SHOWN]
         if most:
             shown = (f"{word} {often}" + (f" ({other} {also})" if other else "") for often, other, also, word in most)
             lines.append(f"{title}: " + ", ".join(shown))
     for title, pairs in (("Most improved", comparison.better), ("Most harmed", comparison.worse)):
         if pairs:
             lines += ["", f"{title}:"]
-            for pair in pairs[:top]:
+            for pair in pairs[:SHOWN]:
                 lines += _utterance(pair, comparison.speakers)
     lines += [f"-> {note}" for note in notes(comparison)]
     return "\n".join(lines)

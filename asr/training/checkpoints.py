@@ -69,20 +69,13 @@ class Checkpoints:
         self._keep(STEP, before[: self.keep_last])
         return path
 
-    def save_best(
-        self,
-        epoch: int,
-        score: tuple[float, float] | None,
-        tensors: Mapping[str, Tensor],
-        metadata: Mapping[str, str],
-    ) -> Path | None:
+    def save_best(self, epoch: int, score: tuple[float, float] | None, tensors: Mapping[str, Tensor]) -> Path | None:
         """Write the weights of an epoch when they are among the `keep_best` best; None when they are not.
 
         Args:
             epoch: counted from 1.
             score: dev WER and CER; lower is better, of equal ones the later epoch. None: the later the better.
             tensors: the weights.
-            metadata: kept beside them.
 
         Raises:
             CheckpointError: as `save`.
@@ -94,7 +87,7 @@ class Checkpoints:
         best = [number for _, number in sorted(ranked)[: self.keep_best]]
         path = self.folder / f"{EPOCH}-{epoch:04d}.safetensors"
         if epoch in best:
-            self._write(path, tensors, {**metadata, EPOCH: str(epoch), SCORE: json.dumps(score)})
+            self._write(path, tensors, {EPOCH: str(epoch), SCORE: json.dumps(score)})
         self._keep(EPOCH, best)
         return path if epoch in best else None
 

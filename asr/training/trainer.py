@@ -324,7 +324,7 @@ class Trainer:
     def _save_weights(self, row: dict[str, Any], better: bool) -> None:
         weights = self.bare.state_dict()
         score = (row["dev_wer"], row["dev_cer"]) if self.dev_set else None
-        self.checkpoints.save_best(row["epoch"], score, weights, {})
+        self.checkpoints.save_best(row["epoch"], score, weights)
         if better:
             save_tensors(self.output / WEIGHTS, weights)
             write_card(self.output, self.config, self.progress, self.bare, self.examples)

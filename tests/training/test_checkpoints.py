@@ -92,7 +92,7 @@ def save_scores(folder: Path, keep: int, scores: list[tuple[float, float] | None
     """Save epochs 1, 2, ... with these scores; whether each was among the best then."""
     saved = []
     for epoch, score in enumerate(scores, 1):
-        path = Checkpoints(folder, 1, keep).save_best(epoch, score, state(epoch), {"note": "x"})
+        path = Checkpoints(folder, 1, keep).save_best(epoch, score, state(epoch))
         saved.append(path is not None)
     return saved
 
@@ -119,19 +119,19 @@ def test_the_best_few_epochs_are_kept_and_of_equal_ones_the_later(
     for epoch in left:
         tensors, metadata = load_tensors(tmp_path / "checkpoints" / f"epoch-{epoch:04d}.safetensors")
         assert torch.equal(tensors["weights"], state(epoch)["weights"])
-        assert metadata["note"] == "x"
+        assert metadata["epoch"] == str(epoch)
 
 
 def test_best_epochs_of_a_time_that_training_went_back_behind_do_not_count(tmp_path: Path) -> None:
     save_scores(tmp_path, 1, [(0.5, 0.5), (0.4, 0.4), (0.1, 0.1)])
-    assert Checkpoints(tmp_path, 1, 1).save_best(2, (0.4, 0.4), state(2), {}) is not None
+    assert Checkpoints(tmp_path, 1, 1).save_best(2, (0.4, 0.4), state(2)) is not None
     assert names(tmp_path) == ["epoch-0002.safetensors"]
 
 
 def test_a_broken_best_epoch_gives_way(tmp_path: Path) -> None:
     save_scores(tmp_path, 1, [(0.1, 0.1)])
     os.truncate(tmp_path / "checkpoints" / "epoch-0001.safetensors", 30)
-    assert Checkpoints(tmp_path, 1, 1).save_best(2, (0.4, 0.4), state(2), {}) is not None
+    assert Checkpoints(tmp_path, 1, 1).save_best(2, (0.4, 0.4), state(2)) is not None
     assert names(tmp_path) == ["epoch-0002.safetensors"]
 
 
@@ -263,7 +263,7 @@ def test_full_disk_keeps_what_was_there_and_says_where_to_go_on(tmp_path: Path, 
     assert f"{tmp_path / 'checkpoints' / step_name(30)}: cannot be written" in str(caught.value)
     assert str(caught.value).endswith(f"Free some space and use --resume, which goes on from {step_name(20)}")
     with disk_full_after(500), pytest.raises(CheckpointError, match=r"epoch-0001\.safetensors: cannot be written"):
-        checkpoints.save_best(1, None, state(30), {})
+        checkpoints.save_best(1, None, state(30))
     assert {name: (tmp_path / "checkpoints" / name).read_bytes() for name in names(tmp_path)} == before
 
 
@@ -287,7 +287,7 @@ def save_for_ever(folder: Path, saved: int) -> None:
         tensors = {str(index): torch.full((50_000,), step) for index in range(4)}
         checkpoints.save(step, tensors, {})
         os.write(saved, b"x")
-        checkpoints.save_best(step + 1, None, tensors, {})
+        checkpoints.save_best(step + 1, None, tensors)
 
 
 def test_kill_9_at_any_moment_leaves_whole_ones(tmp_path: Path) -> None:
