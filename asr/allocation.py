@@ -1,8 +1,9 @@
-"""What is asked of the allocator: to keep what a training frees for its next step, to return what a start leaves."""
+"""What is asked of the allocator and of torch: to keep what the next step needs, and no more."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,3 +52,13 @@ def memory_returned() -> Iterator[None]:
         libc.mallopt(MMAP_THRESHOLD, 2**25)  # what glibc would have learnt at most, and what follows from it
         libc.mallopt(TRIM_THRESHOLD, 2**26)
         libc.malloc_trim(0)
+
+
+def bound_kernel_cache() -> None:
+    """Keep the compiled kernels of 64 shapes; to be called before torch computes anything.
+
+    Recordings come in any length, and oneDNN keeps the kernels of 1024 shapes, and so does torch's layer above it: some
+    300 MB more in an hour of recordings, over 1 GB more in five epochs of training, and no faster.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "32")

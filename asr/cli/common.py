@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from asr.allocation import bound_kernel_cache
 from asr.errors import AsrError, ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -103,16 +104,6 @@ def set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-
-
-def bound_kernel_cache() -> None:
-    """Keep the compiled kernels of 64 shapes; to be called before torch computes anything.
-
-    Recordings come in any length, and oneDNN keeps the kernels of 1024 shapes, and so does torch's layer above it: some
-    300 MB more in an hour of recordings, over 1 GB more in five epochs of training, and no faster.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
 
 
 def error_console() -> Console:

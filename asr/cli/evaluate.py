@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.allocation import bound_kernel_cache
 from asr.cli.common import (
     FAILED,
     Beam,
@@ -24,7 +25,6 @@ from asr.cli.common import (
     LmWeight,
     Rescore,
     WordBonus,
-    bound_kernel_cache,
     decoding_options,
     error_console,
     print_json,

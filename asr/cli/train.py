@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import Device, Json, Threads, bound_kernel_cache, error_console, print_json, set_threads
+from asr.allocation import bound_kernel_cache
+from asr.cli.common import Device, Json, Threads, error_console, print_json, set_threads
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:

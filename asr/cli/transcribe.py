@@ -30,7 +30,6 @@ from asr.cli.common import (
     Model,
     Rescore,
     WordBonus,
-    bound_kernel_cache,
     decoding_options,
     quick_imports,
     set_threads,
@@ -149,7 +148,6 @@ def command(
 
         chosen = light_device(model) if device == "auto" else device
         if chosen != NUMPY:
-            bound_kernel_cache()
             set_threads(threads or 1)
         decoding = decoding_options(
             beam=beam,

@@ -7,7 +7,9 @@ but for the recurrence, in which those of a batch take each step together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -81,7 +83,7 @@ class NumpyModel:
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Waveforms `[samples]` in [-1, 1] to log-probs `[batch, frames, tokens]`, 0 in the padding, and lengths."""
-        with threadpool_limits(1, "blas"):  # the matrices are small: more threads only wait for each other
+        with _one_blas_thread():
             rows = self._log_probs([self._frames(waveform) for waveform in waveforms])
         lengths = np.array([len(row) for row in rows], np.int64)
         padded = np.zeros((len(rows), int(lengths.max(initial=0)), self._head.size), np.float32)
@@ -115,6 +117,31 @@ class NumpyModel:
         """Seconds from one frame of log-probs to the next."""
         features = self.config.features
         return self.config.model.subsampling.factor * hop_samples(features) / features.sample_rate
+
+
+_lock = threading.Lock()
+_inside = 0
+_limits: threadpool_limits | None = None
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """The matrices are small: more threads only wait for each other.
+
+    The limit is the process's: of several threads in here the first sets it, and the last one out takes it away.
+    """
+    global _inside, _limits
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _limits = threadpool_limits(1, "blas")
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside and _limits is not None:
+                _limits.restore_original_limits()
 
 
 class _Weights:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
+from asr.allocation import bound_kernel_cache
 from asr.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioSource, stream_audio
 from asr.data.batches import make_batches
 from asr.data.reading import load_utterance
@@ -265,4 +266,5 @@ def load_model(
         ConfigError: there is no such device, or a setting is impossible.
         LanguageModelError, TextError: a language model, hot words or a grammar that is missing, broken or unfit.
     """
+    bound_kernel_cache()
     return Transcriber.load(folder, device, decoding, threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from threadpoolctl import threadpool_info
 
 from asr.config import Config, parse_config
 from asr.decoding.recogniser import Recogniser, light_device
@@ -214,6 +216,15 @@ def test_the_light_device_leaves_a_gpu_to_torch(tmp_path: Path, monkeypatch: pyt
     assert light_device(folder) == "auto"
     monkeypatch.setattr("asr.decoding.recogniser.has_gpu", lambda: False)
     assert light_device(folder) == "numpy"
+
+
+def test_threads_leave_blas_as_they_found_it() -> None:
+    model = in_numpy(network(configuration()))
+    before = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: model(waveforms(9000, 5000))[0], range(40)))
+    assert [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"] == before
+    assert all(np.allclose(one, found[0], atol=1e-5) for one in found)
 
 
 def test_transcribing_imports_no_torch(tmp_path: Path) -> None:
