@@ -14,6 +14,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asr.caches import find_numba_cache
 from asr.version import __version__
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # 300,000 rounds before they sleep: beside another program they take the core from the one that is waited for.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+find_numba_cache()  # numba reads it when it is imported
 
 _HOMES = {
     "AsrError": "asr.errors",
