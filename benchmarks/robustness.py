@@ -25,6 +25,7 @@ from asr.config import AugmentationConfig
 from asr.data.augment import Augmenter
 from asr.data.manifest import read_manifest
 from asr.data.reading import load_utterance
+from asr.errors import AudioError
 from asr.scoring import Score
 from asr.text import normalise
 
@@ -52,6 +53,13 @@ def conditions() -> dict[str, dict[str, Any]]:
     return found
 
 
+def text_of(result: asr.Transcript | AudioError) -> str:
+    """The words; nothing is left out in silence."""
+    if isinstance(result, AudioError):
+        raise result
+    return result.text
+
+
 def main(
     manifest: Annotated[Path, typer.Option(help="What is decoded.")],
     model: Annotated[str, typer.Option(help="Model folder or name.")] = "en-small",
@@ -59,7 +67,7 @@ def main(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")] = False,
 ) -> None:
     """A row for each condition; `ratio` is the mean of the spoilt ones' WER over that of the speech as it is."""
-    recogniser = asr.load_model(model, device="cpu", threads=threads)
+    recogniser = asr.load_model(model, device="numpy", threads=threads)
     rules, rate = recogniser.config.text, recogniser.sample_rate
     utterances = [utterance for utterance in read_manifest(manifest) if utterance.text]
     clean = [load_utterance(utterance, rate) for utterance in utterances]
@@ -69,7 +77,7 @@ def main(
         plain: dict[str, Any] = {"speed": None, "spec_augment": None}
         augmenter = Augmenter(AugmentationConfig(**plain, **sections), rate, babble=lambda: clean)
         spoilt = [augmenter(w, epoch=0, id=u.id) for w, u in zip(clean, utterances, strict=True)]
-        texts = [result.text for result in recogniser.transcribe_many(spoilt)]
+        texts = [text_of(result) for result in recogniser.transcribe_many(spoilt, sample_rate=rate)]
         scores[name] = asr.score(references, dict(zip(references, texts, strict=True)))
     rows = []
     for name, score in scores.items():
