@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from asr.cores import cores
 from asr.decoding.beam_kernel import Limits, search
 from asr.decoding.fusion import fuse
 from asr.decoding.homophones import choose_words
@@ -98,7 +98,7 @@ class BeamSearch:
     ):
         self.tokenizer = tokenizer
         self.options = options or BeamOptions()
-        self.threads = threads or _cores()
+        self.threads = threads or cores()
         if threads is not None and threads < 1:
             raise ConfigError(f"threads: {threads} is less than 1")
         if lexicon is None and isinstance(tokenizer, PhoneTokenizer) and lm is not None and lm.units == "words":
@@ -200,9 +200,3 @@ def _spoken(lexicon: Lexicon, space: int) -> dict[tuple[int, ...], str]:
     for place, tokens in lexicon.spellings:
         words.setdefault(tuple(token for token in tokens if token != space), lexicon.words[place])
     return words
-
-
-def _cores() -> int:
-    """Cores that this process may use; where torchrun has started several on the machine, each has its share."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -38,6 +38,7 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from asr.config import load_config
+    from asr.cores import cores
     from asr.data import doctor
 
     checked = load_config(config or os.devnull, set_ or [])
@@ -54,7 +55,7 @@ def command(
             dev,
             test or (),
             checked,
-            jobs=jobs or _cores(),
+            jobs=jobs or cores(),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if report is not None:
@@ -78,8 +79,3 @@ def command(
         )
     if left:
         raise typer.Exit(FAILED)
-
-
-def _cores() -> int:
-    """Cores that this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

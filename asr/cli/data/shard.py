@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +22,7 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of the utterances.")] = 0,
     in_order: Annotated[bool, typer.Option("--in-order", help="Keep the manifest's order; trains worse.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as cores by default.")] = None,
     index: Annotated[
         bool, typer.Option("--index", help="Only write shards.json, which a URL needs, for shards below --output.")
     ] = False,
@@ -31,6 +30,7 @@ def command(
     """Pack a manifest and its audio into tar files (Lhotse Shar), to be read from a disk or a URL."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from asr.cores import cores
     from asr.data.problems import summarise
     from asr.data.shard_writing import index_shards, write_shards
 
@@ -48,7 +48,7 @@ def command(
                 format=format_,
                 sample_rate=sample_rate,
                 seed=None if in_order else seed,
-                jobs=jobs,
+                jobs=jobs or cores(),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     for line in summarise(sharded.problems, str(manifest)):
