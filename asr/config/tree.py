@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -289,17 +290,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_truncation(self) -> Config:
-        if self.training.bptt_frames is not None and self.model.bidirectional:
+        if self.training.bptt_frames is None:
+            return self
+        if self.model.bidirectional:
             raise ValueError(
                 f"training.bptt_frames = {self.training.bptt_frames} needs model.bidirectional: false; the backward "
                 "direction has its first state only at the end of the recording"
             )
-        for name in ("weight_drop", "projection", "residual", "intermediate"):
-            if self.training.bptt_frames is not None and getattr(self.model, name):
+        for name in ("weight_drop", "projection", "residual", "intermediate", "subsampling.depth"):
+            if attrgetter(name)(self.model):
                 raise ValueError(f"training.bptt_frames cannot be combined with model.{name}")
-        if self.training.bptt_frames is not None and self.model.subsampling.depth:
-            raise ValueError("training.bptt_frames cannot be combined with model.subsampling.depth")
-        if self.training.bptt_frames is not None and self.model.head != "ctc":
+        if self.model.head != "ctc":
             raise ValueError("training.bptt_frames needs model.head: ctc")
         return self
 
