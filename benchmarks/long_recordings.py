@@ -100,7 +100,8 @@ def silero(model: Transcriber, recording: Path) -> tuple[str, float]:
     )  # fmt: skip
     seconds = time.process_time() - before
     parts = [waveform[part["start"] : part["end"]] for part in found]
-    return " ".join(t.text for t in model.transcribe_many(parts) if not isinstance(t, Exception) and t.text), seconds
+    texts = [model.transcribe(part, sample_rate=model.sample_rate).text for part in parts]
+    return " ".join(filter(None, texts)), seconds
 
 
 def main(
