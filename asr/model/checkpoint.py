@@ -94,8 +94,8 @@ def create_folder(folder: Path, config: Config, tokenizer: Tokenizer) -> None:
     """Start a model folder: the files that do not change while training."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(folder / TOKENS)  # first: by it `asr.training.resume` knows the others as ours
         save_config(config, folder / CONFIG)
-        tokenizer.save(folder / TOKENS)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({error.strerror or error})") from None
 

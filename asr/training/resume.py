@@ -21,8 +21,10 @@ def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bo
     """Whether to continue from the newest checkpoint (true) or to start from the beginning. Changes nothing.
 
     Raises:
-        TrainingError: a training is there and neither `resume` nor `overwrite` is set, or its configuration differs.
+        TrainingError: a training is there and neither `resume` nor `overwrite` is set, or its configuration differs;
+            or files that no training wrote are in the way, whether or not `overwrite` is set.
     """
+    _check_own(output)
     if overwrite:
         return False
     if not Checkpoints(output, config.training.keep_last, config.training.keep_best).any():
@@ -41,11 +43,31 @@ def check_resumable(output: Path, config: Config, *, resume: bool, overwrite: bo
     changed = [key for key in differing if not key.startswith(FREE_TO_CHANGE)]
     if changed:
         listed = "; ".join(f"{key} was {before.get(key, 'off')!r}, now {now.get(key, 'off')!r}" for key in changed)
+        further = ""
+        if "training.epochs" in changed and before["training.epochs"] < now["training.epochs"]:
+            further = (
+                f"; or train on from its weights: --init {output} --output NEW" if (output / WEIGHTS).exists() else ""
+            )
         raise TrainingError(
             f"{output}: cannot be continued with another configuration ({listed}); "
-            "choose another --output, or --overwrite it"
+            f"choose another --output, or --overwrite it{further}"
         )
     return True
+
+
+def _check_own(output: Path) -> None:
+    """`TrainingError` where someone else's files have the names of ours.
+
+    A training writes its tokens first and its log last, and leaves README.md or config.yaml nowhere without them.
+    """
+    if any((output / name).exists() for name in (TOKENS, LOG, WEIGHTS)) or Checkpoints(output, 1, 1).any():
+        return
+    foreign = [name for name in (CARD, CONFIG) if (output / name).exists()]
+    if foreign:
+        raise TrainingError(
+            f"{output}: holds no training, but {' and '.join(foreign)}, which a training would replace; "
+            "choose another --output"
+        )
 
 
 def clear(output: Path, config: Config) -> None:

@@ -19,9 +19,11 @@ import torch
 
 from asr.config import Config, save_config
 from asr.errors import CheckpointError, ManifestError, TrainingError
-from asr.model.checkpoint import load_tensors
+from asr.model.checkpoint import create_folder, load_tensors
+from asr.text import Tokenizer
 from asr.training import train
 from asr.training.log import read_log
+from asr.training.resume import check_resumable
 from asr.training.step import Step
 from tests.trainings import last_checkpoint
 
@@ -225,6 +227,32 @@ def test_a_folder_with_a_model_alone_is_not_overwritten_unasked(
     shutil.rmtree(folder / "checkpoints")
     with pytest.raises(TrainingError, match=r"no checkpoint to continue from"):
         train(config, folder, device="cpu")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_someone_else_are_not_replaced(tmp_path: Path, overwrite: bool) -> None:
+    theirs = {"README.md": "notes", "config.yaml": "mine: 1"}
+    for name, text in theirs.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(TrainingError, match=r"no training, but README\.md and config\.yaml.*choose another --output"):
+        check_resumable(tmp_path, Config(), resume=not overwrite, overwrite=overwrite)
+    with pytest.raises(TrainingError, match="choose another --output"):
+        train(Config(data={"train": "nowhere"}), tmp_path, overwrite=overwrite, device="cpu")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == theirs
+
+
+def test_a_training_stopped_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
+    create_folder(tmp_path, Config(), Tokenizer.from_characters("ab"))
+    assert not check_resumable(tmp_path, Config(), resume=True, overwrite=False)
+    (tmp_path / "config.yaml").unlink()  # it was stopped a moment earlier still
+    assert not check_resumable(tmp_path, Config(), resume=True, overwrite=False)
+
+
+def test_more_epochs_are_to_be_had_from_the_weights(config: Config, undisturbed: Path) -> None:
+    longer = config.model_copy(deep=True)
+    longer.training.epochs = EPOCHS + 1
+    with pytest.raises(TrainingError, match=rf"was 3, now 4.*train on from its weights: --init {undisturbed} --output"):
+        train(longer, undisturbed, resume=True, device="cpu")
 
 
 def test_overwrite_starts_from_the_beginning(config: Config, undisturbed: Path, tmp_path: Path) -> None:
