@@ -30,6 +30,8 @@ SAID = frozenset("&%@#+=$£€°")
 """Symbols that stand for words, and so are not dropped as punctuation is."""
 SHOWN = 20
 """Bad lines that a message shows; the rest are counted."""
+NEXT = "\n  "
+"""Between the lines of such a message."""
 
 
 def align_recording(
@@ -134,7 +136,7 @@ def _lines(recogniser: Recogniser, tokenizer: Tokenizer, path: Path) -> Iterator
             options += ["--remove", "".join(sorted(dropped))] if dropped else []
             command = shlex.join(["asr", "lexicon", str(path), *options, "--output", "NEW"])
             remedy += f"; or have its pronunciation guessed: `{command}`, and correct NEW and give it as --lexicon NEW"
-        raise TextError(f"{_listed(problems)}; {remedy}")
+        raise TextError(f"{_listed(problems)}{'; ' if len(problems) == 1 else NEXT}{remedy}")
 
 
 def _said(text: str, tokenizer: Tokenizer) -> str:
@@ -153,7 +155,7 @@ def _said(text: str, tokenizer: Tokenizer) -> str:
 
 def _listed(problems: list[str]) -> str:
     more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    return "\n  ".join([*problems[:SHOWN], *more])
+    return NEXT.join([*problems[:SHOWN], *more])
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:

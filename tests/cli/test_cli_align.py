@@ -134,7 +134,10 @@ def test_confidences_are_calibrated_where_the_model_is(
     ("content", "message"),
     [
         (b"bad cafe\nb\xc3\xa4d 7", "a.txt, line 2: 'ä' (U+00E4), '7' (U+0037) outside the model's alphabet"),
-        (b"7 bad\nbad\nbad $", "a.txt, line 3: '$' (U+0024) outside the model's alphabet; spell it out as it is said"),
+        (
+            b"7 bad\nbad\nbad $",
+            "a.txt, line 3: '$' (U+0024) outside the model's alphabet\n  spell it out as it is said",
+        ),
         (b"", "a.txt: no words to align"),
         (b" \n\r\n", "a.txt: no words to align"),
         (b"bad " * 400, "a.txt: 1599 tokens with 0 repeats need at least 1599 frames"),
@@ -162,7 +165,7 @@ def test_punctuation_that_the_model_has_no_tokens_for_is_dropped(
 ) -> None:
     audio, text, _ = recording
     plain = json.loads(command("align", audio, text, "--model", trained.folder).out)
-    text.write_text('\u201cBad cafe,\u201d\n(each) \u2014\n...\n\'head\' ga\u00adb-fed!\n', encoding="utf-8")
+    text.write_text("\u201cBad cafe,\u201d\n(each) \u2014\n...\n'head' ga\u00adb-fed!\n", encoding="utf-8")
     ran = command("align", audio, text, "--model", trained.folder)
     assert ran.status == 0, ran.err
     assert json.loads(ran.out) == plain
@@ -177,7 +180,7 @@ def test_every_line_that_cannot_be_spelled_is_told(
     assert ran.err.count("outside the model's alphabet") == 20
     assert "a.txt, line 1: 'x' (U+0078)" in ran.err
     assert "a.txt, line 39: 'x'" in ran.err
-    assert "and 3 more; spell it out" in ran.err
+    assert "and 3 more\n  spell it out" in ran.err
 
 
 def test_a_lexicon_is_for_models_of_phones(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asr.config import Config, load_config
+from asr.config import Config, DecodingConfig, load_config, save_config
 from asr.data.manifest import read_manifest
 from asr.decoding.recogniser import Recogniser
 from asr.errors import CheckpointError
@@ -157,7 +157,10 @@ def test_phone_model_transcribes_with_times_calibrates_and_aligns(
     ran = asr_command(*align)
     assert ran.status == 1
     assert "line 1: 'head' without a pronunciation in the model's lexicon; " in ran.err
-    assert f"`asr lexicon {tmp_path / 'said.txt'} --remove , --output NEW`, and correct NEW and give it as --lex" in ran.err
+    assert (
+        f"`asr lexicon {tmp_path / 'said.txt'} --remove , --output NEW`, and correct NEW and give it as --lex"
+        in ran.err
+    )
     more = lexicon(tmp_path / "more.dict", ("head",))
     assert asr_command(*align, "--lexicon", more).status == 0
     more.write_text("head H QQ\n")

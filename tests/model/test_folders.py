@@ -12,7 +12,7 @@ import pytest
 import asr
 from asr.errors import CheckpointError, ConfigError
 from asr.model import folders
-from asr.model.folders import bundled_models, find_model, own_model
+from asr.model.folders import bundled_models, file_of, find_model, own_model
 
 if TYPE_CHECKING:
     from tests.conftest import Ran, Trained
