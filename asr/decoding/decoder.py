@@ -150,7 +150,9 @@ class Decoder:
         if lexicon.problems:
             first = f"{lexicon.problems[0].id}: {lexicon.problems[0].message}"
             self.notes.append(f"{len(lexicon.problems):,} entries of the lexicon are left out; {first}")
-        known = set(lm.words) if lm is not None and lm.units == "words" else set(lexicon.words)
+        if lm is None or lm.units != "words" or len(lexicon.words) >= MANY:  # not one that was written for this
+            return
+        known = set(lm.words)
         if unknown := [word for word in lexicon.words if word not in known]:
             self.notes.append(
                 f"{len(unknown):,} of {len(lexicon.words):,} words of the lexicon are not in the language model, and "
