@@ -37,7 +37,8 @@ def spell(text: str, tokenizer: Tokenizer, rules: TextConfig) -> tuple[int, ...]
     """
     clean = normalise(text, rules.case, rules.remove)
     if tokenizer.missing(clean):
-        remedy = "leave it out" if tokenizer.units == "phones" else "spell it out or leave it out"
+        more = "give a lexicon that has it, and a language model where there is one, or leave it out"
+        remedy = more if tokenizer.units == "phones" else "spell it out or leave it out"
         lacking = tokenizer.lacking(clean, "the model's")
         raise TextError(f"{clean[:60]!r} has {lacking}; {remedy}")
     return tuple(tokenizer.encode(clean))
