@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from asr.errors import OutputError
+from asr.errors import ConfigError, OutputError
 
 
 @contextmanager
@@ -15,8 +16,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`. It takes the place of `path` when the block ends well, and is gone when not.
 
     Raises:
+        IsADirectoryError: `path` is a folder.
         OSError: the rename failed; whatever the block raises passes through.
     """
+    if path.is_dir():  # `.` has no name to make a temporary one of
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file", str(path))
     partial = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")  # a name has at most 255 bytes
     try:
         yield partial
@@ -36,7 +40,21 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
+    except IsADirectoryError:
+        raise OutputError(f"{path}: is a folder; name a file") from None
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from None
+
+
+def check_not_read(target: Path | None, sources: Iterable[Path | None], option: str = "--output") -> None:
+    """See that a file to be written, which `option` has named, is none of those that are read; None is no file.
+
+    Raises:
+        ConfigError: it is one of them, under this name or another.
+    """
+    if target is None or not target.exists():
+        return
+    if any(source is not None and source.exists() and source.samefile(target) for source in sources):
+        raise ConfigError(f"{target} is read, and would be lost; choose another {option}")

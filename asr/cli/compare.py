@@ -97,8 +97,13 @@ def command(
     from rich.progress import Progress
 
     from asr.evaluation.systems import compare_systems
+    from asr.files import check_not_read
     from asr.scoring.comparison_report import format_comparison, notes, verdict
+    from asr.scoring.transcripts import files_read
 
+    if output:
+        read = [file for path in (a, b, reference, manifest) if path for file in files_read(path)]
+        check_not_read(output, [*read, utt2spk])
     with Progress(console=error_console(), transient=True, disable=json) as bar:
         task = bar.add_task("reading", total=None)
         found = compare_systems(

@@ -29,9 +29,11 @@ def command(
     """Write how each word of TEXTS is pronounced; those that the dictionary lacks are guessed from their letters."""
     from asr.data.problems import summarise
     from asr.data.selecting import check_targets
+    from asr.files import check_not_read
     from asr.lm.lexicon import pronounce_texts
 
     check_targets([output], [], overwrite)
+    check_not_read(output, [*texts, dictionary])
     found = pronounce_texts(texts, dictionary, case=case.value, remove=remove)
     found.save(output)
     words = [problem for problem in found.problems if problem.kind == "no pronunciation"]

@@ -86,12 +86,16 @@ def command(
     Text is compared as it stands, so case and punctuation count, unless --normalise says otherwise.  Words of a ctm go
     to the segments of an stm as in NIST's sclite.
     """
+    from asr.files import check_not_read
     from asr.scoring import advice, format_summary, score, write_alignments
     from asr.scoring.breakdown import by_label
     from asr.scoring.normalisation import formatting_hint, normaliser
     from asr.scoring.report import format_groups
-    from asr.scoring.transcripts import pair, read_speakers, read_transcripts
+    from asr.scoring.transcripts import files_read, pair, read_speakers, read_transcripts
 
+    for target, option in ((output, "--output"), (report, "--report")):
+        if target:
+            check_not_read(target, [*files_read(reference), *files_read(hypothesis), utt2spk], option)
     normaliser(normalise.value)  # raises before much is read
     references = read_transcripts(reference, (reference_format or format_).value, side="reference")
     hypotheses = read_transcripts(hypothesis, (hypothesis_format or format_).value, side="hypothesis")

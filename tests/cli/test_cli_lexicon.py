@@ -59,6 +59,9 @@ def test_what_was_corrected_by_hand_is_replaced_where_told(
     assert ran.status == 2
     assert f"{output} exists already; choose another --output, or replace it with --overwrite" in ran.err
     assert output.read_text() == "dab D EY B\n"
+    for read in (tmp_path / "text.txt", dictionary):
+        ran = asr_command(*arguments[:-1], read, "--overwrite")
+        assert (ran.status, f"{read} is read, and would be lost; choose another --output" in ran.err) == (2, True)
     assert asr_command(*arguments, "--overwrite").status == 0
     assert output.read_text() == "dab D AA B\ndab(2) D OW B\n"
 

@@ -101,3 +101,13 @@ def test_mistakes_exit_with_a_message(asr_command: Command, text: Path, tmp_path
         assert (ran.status, ran.out) == (1, "")
         assert message in ran.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text"]
+
+
+def test_mix_does_not_write_over_a_model_that_it_reads(asr_command: Command, text: Path, tmp_path: Path) -> None:
+    models = [tmp_path / "a.lm", tmp_path / "b.lm"]
+    for model in models:
+        assert asr_command("lm", "train", text, "-o", model).status == 0
+    before = models[0].read_bytes()
+    ran = asr_command("lm", "mix", *models, "--dev", text, "-o", models[0])
+    assert (ran.status, f"{models[0]} is read, and would be lost; choose another --output" in ran.err) == (2, True)
+    assert models[0].read_bytes() == before

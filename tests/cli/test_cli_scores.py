@@ -65,6 +65,29 @@ def test_score_of_a_missing_file_exits_1(asr_command: Command, tmp_path: Path) -
     assert "hyp.txt: no such file" in ran.err
 
 
+@pytest.mark.parametrize("option", ["--output", "--report"])
+def test_score_and_compare_write_over_nothing_that_they_read(asr_command: Command, tmp_path: Path, option: str) -> None:
+    reference, hypotheses = tmp_path / "ref.txt", tmp_path / "hypotheses"
+    hypotheses.mkdir()
+    reference.write_text("one two\n")
+    for name, text in {"a": "one", "b": "two"}.items():
+        (hypotheses / f"{name}.txt").write_text(text)
+    for inputs, target in (
+        (["score", reference, hypotheses / "a.txt"], hypotheses / "a.txt"),
+        (["score", reference, hypotheses], hypotheses / "b.txt"),
+        (["score", reference, hypotheses / "a.txt"], reference),
+        (["compare", hypotheses / "a.txt", hypotheses / "b.txt", "--reference", reference], hypotheses / "b.txt"),
+    ):
+        if inputs[0] == "compare" and option == "--report":
+            continue
+        before = target.read_text()
+        ran = asr_command(*inputs, option, target)
+        assert (ran.status, f"{target} is read, and would be lost; choose another {option}" in ran.err) == (2, True)
+        assert target.read_text() == before
+    ran = asr_command("score", reference, hypotheses / "a.txt", option, ".")
+    assert (ran.status, "is a folder; name a file" in ran.err) == (1, True)
+
+
 def test_score_takes_each_side_in_its_own_format(asr_command: Command, tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("u1 one two\nu2 three\n")
     (tmp_path / "out.ctm").write_text("u1 1 0.1 0.2 one\nu2 1 0.1 0.2 three\n")

@@ -32,6 +32,7 @@ def command(
 ) -> None:
     """Mix n-gram models: one of a little text of your domain with one of much other text."""
     from asr.data.problems import Problem, summarise
+    from asr.files import check_not_read
     from asr.lm.corpus import Sentences
     from asr.lm.mixing import fitted_weights, mix
     from asr.lm.ngram import NgramModel, file_form
@@ -40,6 +41,7 @@ def command(
     from asr.text import Tokenizer
 
     file_form(output)  # a wrong name shows before the work
+    check_not_read(output, [*models, *(dev or []), tokens])
     if (dev is None) == (weights is None):
         raise ConfigError("give --dev, text that the weights are fitted to, or --weights, and not both")
     loaded = [NgramModel.load(path, "tokens" if tokens else None) for path in models]

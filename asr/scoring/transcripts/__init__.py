@@ -2,6 +2,6 @@
 
 from asr.scoring.transcripts.model import Side, Transcripts
 from asr.scoring.transcripts.pairing import Paired, pair
-from asr.scoring.transcripts.reading import FORMATS, read_speakers, read_transcripts
+from asr.scoring.transcripts.reading import FORMATS, files_read, read_speakers, read_transcripts
 
-__all__ = ["FORMATS", "Paired", "Side", "Transcripts", "pair", "read_speakers", "read_transcripts"]
+__all__ = ["FORMATS", "Paired", "Side", "Transcripts", "files_read", "pair", "read_speakers", "read_transcripts"]

@@ -77,6 +77,16 @@ def read_transcripts(path: str | Path, format: str = "auto", *, side: Side | Non
     return transcripts
 
 
+def files_read(path: Path) -> list[Path]:
+    """The files that `read_transcripts` would read of a path, whether or not they hold anything."""
+    from asr.data.manifest import MANIFEST_NAMES
+
+    if not path.is_dir():
+        return [path]
+    known = [path / name for name in (*MANIFEST_NAMES, "text", "utt2spk") if (path / name).is_file()]
+    return known or [file for file in _files(path) if _by_name(file)]
+
+
 def read_speakers(path: str | Path) -> dict[str, str]:
     """Utterance id -> speaker, of Kaldi's `utt2spk`.
 
