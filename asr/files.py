@@ -7,8 +7,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextmanager
@@ -30,22 +34,45 @@ def replacing(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file, whole or not at all; its folder is made.
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """`replacing` for a file that the user asked for: its folder is made, and what goes wrong is told as they need it.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, wherever in the block that shows.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+            yield partial
     except IsADirectoryError:
         raise OutputError(f"{path}: is a folder; name a file") from None
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); make room, or choose another place"
         ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, whole or not at all; its folder is made.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with writing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a picture of matplotlib, as `write_text` writes a text.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # it takes its time
+
+    with writing(path) as partial:
+        FigureCanvasAgg(figure).print_png(partial)
 
 
 def check_not_read(target: Path | None, sources: Iterable[Path | None], option: str = "--output") -> None:

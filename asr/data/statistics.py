@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asr.data.manifest import read_manifest
-from asr.errors import ManifestError, OutputError
+from asr.errors import ManifestError
 from asr.files import write_text
 from asr.text import normalise
 
@@ -217,10 +217,5 @@ def save_statistics(found: Statistics, folder: str | Path) -> list[Path]:
 
     numbers, picture = Path(folder) / "statistics.json", Path(folder) / "statistics.png"
     write_text(numbers, json.dumps(found.to_dict(), ensure_ascii=False, indent=2) + "\n")
-    try:
-        statistics_picture(found, picture)
-    except OSError as error:
-        raise OutputError(
-            f"{picture}: cannot be written ({error.strerror or error}); make room, or choose another --output"
-        ) from error
+    statistics_picture(found, picture)
     return [numbers, picture]

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from asr.data.statistics import Statistics
-from asr.files import replacing
+from asr.files import save_png
 
 BINS = 40
 NAMED_SPEAKERS = 30
@@ -27,7 +26,7 @@ def statistics_picture(found: Statistics, path: Path) -> None:
     """Histograms of duration and speaking rate, and minutes of each speaker, as a PNG.
 
     Raises:
-        OSError: it cannot be written.
+        OutputError: it cannot be written.
     """
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplot_mosaic([["durations", "rates"], ["speakers", "speakers"]])
@@ -37,8 +36,7 @@ def statistics_picture(found: Statistics, path: Path) -> None:
     _histogram(axes["durations"], found.durations, "duration (seconds)", "longer")
     _histogram(axes["rates"], found.character_rates, "speaking rate (characters per second)", "faster")
     _speakers(axes["speakers"], found)
-    with replacing(path) as partial:
-        FigureCanvasAgg(figure).print_png(partial)
+    save_png(figure, path)
 
 
 def _histogram(axes: Axes, values: np.ndarray, label: str, beyond: str) -> None:

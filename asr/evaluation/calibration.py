@@ -18,8 +18,8 @@ from asr.decoding.confidence import FEATURES, NBEST, Calibration, nbest_posterio
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
 from asr.decoding.times import word_tokens
-from asr.errors import ManifestError, OutputError
-from asr.files import replacing
+from asr.errors import ManifestError
+from asr.files import save_png
 from asr.scoring.alignment import align_words
 from asr.text import normalise
 
@@ -203,7 +203,6 @@ def reliability_diagram(measured: Reliability, path: Path, title: str = "") -> N
     Raises:
         OutputError: it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 6), layout="constrained")
@@ -224,9 +223,4 @@ def reliability_diagram(measured: Reliability, path: Path, title: str = "") -> N
     counts.set_ylabel("words")
     counts.set_xlabel("confidence")
     counts.set_xlim(0, 1)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            FigureCanvasAgg(figure).print_png(partial)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+    save_png(figure, path)

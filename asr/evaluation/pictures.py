@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -18,8 +17,8 @@ from asr.decoding.alignment import Alignment, align
 from asr.decoding.confidence import Calibration, with_times_and_confidence
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.recogniser import Recogniser
-from asr.errors import AudioError, OutputError
-from asr.files import replacing
+from asr.errors import AudioError
+from asr.files import save_png
 from asr.model.features import LogMel
 from asr.text import SPACE
 
@@ -50,7 +49,7 @@ def training_curve(history: Sequence[Mapping[str, Any]], path: Path, title: str 
         wer_axis.set_ylim(bottom=0)
         lines.append(line)
     loss_axis.legend(handles=lines)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def utterance_picture(
@@ -114,7 +113,7 @@ def utterance_picture(
                 axis.axvline(border, color=colour, linewidth=0.7, linestyle="--")
     words.set_xlim(0, end)
     words.set_xlabel("seconds")
-    _save(figure, path)
+    save_png(figure, path)
     return hypothesis
 
 
@@ -151,12 +150,3 @@ def _draw_words(axis: Axes, hypothesis: Hypothesis) -> None:
     axis.set_yticks([])
     axis.set_ylim(0, 1)
     axis.set_ylabel("words")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            FigureCanvasAgg(figure).print_png(partial)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None

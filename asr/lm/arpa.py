@@ -18,8 +18,8 @@ from typing import IO, BinaryIO, NoReturn
 
 import numpy as np
 
-from asr.errors import LanguageModelError, OutputError
-from asr.files import replacing
+from asr.errors import LanguageModelError
+from asr.files import writing
 from asr.lm.ngram import Level, NgramModel
 from asr.lm.units import BOS, EOS, SPECIAL, UNK, Units
 
@@ -41,18 +41,12 @@ def write_arpa(model: NgramModel, path: str | Path) -> None:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, open(partial, "wb") as raw:
-            if path.suffix.lower() == ".gz":
-                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
-                    _write(model, packed)
-            else:
-                _write(model, raw)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); make room, or choose another place"
-        ) from None
+    with writing(path) as partial, open(partial, "wb") as raw:
+        if path.suffix.lower() == ".gz":
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
+                _write(model, packed)
+        else:
+            _write(model, raw)
 
 
 def _write(model: NgramModel, binary: BinaryIO | gzip.GzipFile) -> None:

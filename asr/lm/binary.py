@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from asr.errors import LanguageModelError, OutputError
-from asr.files import replacing
+from asr.errors import LanguageModelError
+from asr.files import writing
 from asr.lm.automaton import Automaton
 from asr.lm.ngram import NgramModel
 from asr.lm.units import SPECIAL, check_units
@@ -56,18 +56,12 @@ def write_binary(model: NgramModel, path: str | Path) -> None:
         end = begin + arrays[name].nbytes
     header = json.dumps({"version": VERSION, "units": model.units, "bytes": end, "arrays": places}).encode()
     padding = -(len(MAGIC) + len(header) + 1) % ALIGNMENT
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, open(partial, "wb") as out:
-            out.write(MAGIC + header + b" " * padding + b"\n")
-            first = out.tell()
-            for place in places:
-                out.write(b"\0" * (first + place["begin"] - out.tell()))
-                out.write(arrays[place["name"]].data)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); make room, or choose another place"
-        ) from None
+    with writing(path) as partial, open(partial, "wb") as out:
+        out.write(MAGIC + header + b" " * padding + b"\n")
+        first = out.tell()
+        for place in places:
+            out.write(b"\0" * (first + place["begin"] - out.tell()))
+            out.write(arrays[place["name"]].data)
 
 
 def read_binary(path: str | Path) -> NgramModel:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.errors import LanguageModelError, OutputError
-from asr.files import replacing
+from asr.errors import LanguageModelError
+from asr.files import writing
 from asr.lm.ngram import Level, NgramModel, Order
 from asr.lm.units import SPECIAL, check_units
 
@@ -55,17 +55,11 @@ def write_compact(model: NgramModel, path: str | Path) -> None:
     words = "\n".join(model.words).encode()
     header = {"version": VERSION, "units": model.units, "ngrams": model.ngrams, "words": len(words)}
     packer = zlib.compressobj(9)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, open(partial, "wb") as out:
-            out.write(MAGIC + json.dumps(header).encode() + b"\n")
-            for part in (words, *_parts(model)):
-                out.write(packer.compress(part))
-            out.write(packer.flush())
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); make room, or choose another place"
-        ) from None
+    with writing(path) as partial, open(partial, "wb") as out:
+        out.write(MAGIC + json.dumps(header).encode() + b"\n")
+        for part in (words, *_parts(model)):
+            out.write(packer.compress(part))
+        out.write(packer.flush())
 
 
 def _parts(model: NgramModel) -> Iterator[bytes]:

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from asr.errors import OutputError
-from asr.files import replacing
+from asr.files import save_png
 from asr.training.gradients import LAGS, LayerFlow
 
 FLOOR = 1e-8
@@ -52,12 +50,7 @@ def gradients_picture(models: Mapping[str, Sequence[LayerFlow]], path: Path) -> 
         for axes in panels[0]:
             axes.secondary_xaxis("top", functions=(lambda lag: lag * step, lambda s: s / step)).set_xlabel("seconds")
     figure.legend(handles=panels[0, 0].get_lines()[: len(models)], loc="outside lower center", ncols=4)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            FigureCanvasAgg(figure).print_png(partial)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+    save_png(figure, path)
 
 
 def _label(axes: Axes, title: str) -> None:
