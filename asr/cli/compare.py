@@ -42,7 +42,10 @@ def command(
     ] = None,
     manifest: Annotated[Path | None, typer.Option(help="What model folders are to decode.")] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="Of transcripts: txt, kaldi, trn, ctm, jsonl, json. auto looks.")
+        Format,
+        typer.Option(
+            "--format", "--hypothesis-format", help="Of transcripts: txt, kaldi, trn, ctm, jsonl, json. auto looks."
+        ),
     ] = Format.auto,
     reference_format: Annotated[
         Format, typer.Option("--reference-format", help="Of the references, stm beside the others.")
@@ -137,7 +140,7 @@ def command(
             mind=found.notes,
         )
     if json:
-        told = {"verdict": verdict(found.comparison), "notes": [*notes(found.comparison), *found.notes]}
+        told = {"verdict": verdict(found.comparison), "notes": [*notes(found.comparison, names), *found.notes]}
         print_json({"a": names[0], "b": names[1], **told, **found.comparison.to_dict()})
     else:
         typer.echo("\n".join([format_comparison(found.comparison, names), *(f"-> {note}" for note in found.notes)]))

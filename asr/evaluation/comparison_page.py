@@ -52,7 +52,7 @@ def write_comparison(
         OutputError: the file cannot be written.
     """
     body = (
-        _summary(comparison, {"A": names[0], "B": names[1], **(about or {})}, mind)
+        _summary(comparison, {"A": names[0], "B": names[1], **(about or {})}, [*notes(comparison, names), *mind])
         + _rates(comparison)
         + _speakers_and_words(comparison)
         + _utterances(comparison)
@@ -80,7 +80,7 @@ def _summary(comparison: Comparison, about: Mapping[str, str], mind: Sequence[st
         f'<div><dt>{escape(name)}</dt><dd dir="auto">{escape(value)}</dd></div>\n' for name, value in about.items()
     )
     further = f"<p>{escape(told)}</p>\n" if (told := outlook(comparison)) else ""
-    minded = "".join(f"<p>Note: {escape(note)}.</p>\n" for note in (*notes(comparison), *mind))
+    minded = "".join(f"<p>Note: {escape(note)}.</p>\n" for note in mind)
     return (
         f'<p class="verdict" id="verdict">{escape(headline(comparison))}</p>\n{further}{minded}{shown}'
         f'<p class="muted small">{count(len(comparison.utterances), "utterance")} with '

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from asr.scoring.alignment import Alignment
 from asr.scoring.comparison import RATE_NAMES, Changed, Comparison, Difference
+from asr.scoring.normalisation import formatting_hint
 from asr.scoring.subsets import FEWEST_BLOCKS
 
 SHOWN = 3
@@ -59,8 +60,11 @@ def outlook(comparison: Comparison) -> str:
     return f"{here}; one of {100 * abs(comparison.wer.value):.2f} points, as seen here, takes {amount}."
 
 
-def notes(comparison: Comparison) -> Iterator[str]:
-    """What whoever reads the figures should know, a sentence each."""
+def notes(comparison: Comparison, names: tuple[str, str] = ("A", "B")) -> Iterator[str]:
+    """What whoever reads the figures should know, a sentence each; `names` are those of the systems."""
+    for name, score in zip(names, (comparison.a, comparison.b), strict=True):
+        if hint := formatting_hint(score):  # first: a difference of writing alone is none of recognition
+            yield f"{name}: {hint}"
     if _too_few_speakers(comparison):
         speakers = _speakers(comparison)
         voices = "1 speaker is" if speakers == 1 else f"{speakers} speakers are"
@@ -115,7 +119,7 @@ def format_comparison(comparison: Comparison, names: tuple[str, str] = ("A", "B"
             lines += ["", f"{title}:"]
             for pair in pairs[:SHOWN]:
                 lines += _utterance(pair, comparison.speakers)
-    lines += [f"-> {note}" for note in notes(comparison)]
+    lines += [f"-> {note}" for note in notes(comparison, names)]
     return "\n".join(lines)
 
 

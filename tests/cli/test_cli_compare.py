@@ -54,6 +54,22 @@ def test_evaluations_are_compared_over_their_speakers(run: Command, tmp_path: Pa
     assert "Fixed most often: two 24" in ran.out
 
 
+def test_a_difference_of_case_is_said_to_be_one(run: Command, tmp_path: Path) -> None:
+    a = evaluation(tmp_path / "a", lambda key: 1)
+    b = tmp_path / "b.trn"
+    transcripts(b, {key: text.upper() for key, text in REFERENCES.items()})
+    transcripts(tmp_path / "said.trn", REFERENCES)
+    ran = run("compare", a, b, "--reference", tmp_path / "said.trn", "--output", tmp_path / "page.html")
+    assert ran.status == 0, ran.err
+    first = next(line for line in ran.out.splitlines() if line.startswith("->"))
+    assert first.startswith(f"-> {b}: 100 % of the errors are case")
+    assert "--normalise basic gives WER 0.00 %" in first
+    assert f"Note: {b}: 100 % of the errors are case" in (tmp_path / "page.html").read_text()
+    found = json.loads(run("compare", a, b, "--reference", tmp_path / "said.trn", "--json").out)
+    assert found["notes"][0] == first.removeprefix("-> ")
+    assert " of the errors are " not in run("compare", a, a, "--normalise", "basic").out
+
+
 def test_json_holds_everything_and_the_page_is_written(run: Command, tmp_path: Path) -> None:
     a = evaluation(tmp_path / "a", lambda key: 1)
     b = evaluation(tmp_path / "b", lambda key: 2 if key.endswith("a") else 0)

@@ -97,7 +97,7 @@ def test_score_takes_each_side_in_its_own_format(asr_command: Command, tmp_path:
     assert json.loads(ran.out)["utterances"] == 2
     ran = asr_command("score", tmp_path / "lines", tmp_path / "out.ctm")
     assert (ran.status, ran.out) == (1, "")
-    assert "give the format: 'kaldi'" in ran.err
+    assert "give the format: --reference-format 'kaldi'" in ran.err
 
 
 @pytest.mark.parametrize("option", ["--normalise", "--normalize"])

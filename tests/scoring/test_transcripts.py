@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,6 +97,27 @@ def test_kaldi_lines_are_read_on_request_and_from_a_file_named_text(tmp_path: Pa
     expected = {"spk1-001": "hello  world", "spk1-002": "", "spk1-003": "again now"}
     assert read_transcripts(write(tmp_path / "ref.txt", content), "kaldi") == expected
     assert read_transcripts(write(tmp_path / "text", content)) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("alpha\thello world\nbeta\t\n", "; give"),
+        ("alpha|hello\nbeta|yes\n", "; write a space in place of `|`, and give"),
+    ],
+)
+@pytest.mark.parametrize("side", ["reference", "hypothesis"])
+def test_words_before_a_separator_are_not_scored_as_words(tmp_path: Path, content: str, said: str, side: Side) -> None:
+    path = write(tmp_path / "a.txt", content)
+    with pytest.raises(ScoringError, match=rf"'alpha.*{re.escape(said)} the format: --{side}-format 'kaldi'"):
+        read_transcripts(path, side=side)
+    assert len(read_transcripts(path, "txt", side=side)) == 2
+    assert read_transcripts(write(tmp_path / "b.txt", "one\ttwo\nthree four\n"), side=side)["1"] == "one\ttwo"
+
+
+def test_a_table_of_results_is_not_sent_to_the_import_of_data(tmp_path: Path) -> None:
+    with pytest.raises(ScoringError, match=r"write lines `id text` and give --hypothesis-format kaldi$"):
+        read_transcripts(write(tmp_path / "a.csv", "id,text\na,b\n"), side="hypothesis")
 
 
 def test_lines_that_look_like_kaldis_are_not_taken_for_sentences_unasked(tmp_path: Path) -> None:

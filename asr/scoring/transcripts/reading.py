@@ -31,6 +31,7 @@ _NOTHING_HEARD = ("txt", "ctm")
 """Formats in which a recording without words leaves no line with a word or an id."""
 _OTHER_SUFFIXES = {".srt", ".vtt", ".tsv", ".csv", ".textgrid", ".xml", ".pdf", ".docx", ".xlsx"}
 _LISTED = 5
+_SEPARATED_LINE = re.compile(r"[^\s|]+(?P<mark>[\t|])")
 _TIMED_LINE = re.compile(r"\S+ \S+ (\S+ )?\d+(\.\d*)? \d+(\.\d*)?( .*)?")
 
 
@@ -106,7 +107,7 @@ def _read_file(path: Path, format: str, side: Side | None, into: Transcripts, id
     """Take in a file; `identifier` is that of its text where the format gives none."""
     lines = _read_lines(path)
     if format == "auto":
-        format = _detect(path, lines)
+        format = _detect(path, lines, side)
     if not _content(lines, format):
         if side == "hypothesis" and format in _NOTHING_HEARD:
             into.silent = True
@@ -226,14 +227,18 @@ def _by_name(path: Path) -> str:
     return _SUFFIXES.get(path.suffix.lower(), "")
 
 
-def _detect(path: Path, lines: list[Line]) -> str:
+def _detect(path: Path, lines: list[Line], side: Side | None) -> str:
     format = _by_name(path)
     if format not in ("", "txt"):
         return format
     if path.suffix.lower() in _OTHER_SUFFIXES:
         from asr.data.lines import is_table, table_remedy
 
-        table = f", or a manifest: {table_remedy(path)}" if is_table(path) else ""
+        table = ""
+        if is_table(path):
+            table = f"; or write lines `id text` and give {_option(side)} kaldi"
+            # What a recogniser heard is in no manifest.
+            table += f", or a manifest: {table_remedy(path)}" if side != "hypothesis" else ""
         raise ScoringError(
             f"{path}: {path.suffix} is no format to score; give {', '.join(_SUFFIXES)} or Kaldi's text{table}"
         )
@@ -247,6 +252,14 @@ def _detect(path: Path, lines: list[Line]) -> str:
             )
         return "trn"
     # Ids and times scored as words would be right every time and flatter the error rate, so the user is asked.
+    whole = [line for _, line in lines if line.strip()]  # with the tab at its end where nothing was heard
+    separated = [match for line in whole if (match := _SEPARATED_LINE.match(line))]
+    if separated and len(separated) == len(whole):
+        space = "write a space in place of `|`, and " if any(match["mark"] == "|" for match in separated) else ""
+        raise ScoringError(
+            f"{path}: every line starts with something like an id and a separator ({separated[0][0]!r}); {space}give "
+            f"the format: {_option(side)} 'kaldi' if these are ids, 'txt' if they were spoken"
+        )
     first_words = [line.split()[0] for _, line in _content(lines, "txt")]
     if (
         len(first_words) > 1
@@ -254,14 +267,19 @@ def _detect(path: Path, lines: list[Line]) -> str:
         and all(re.search(r"\d", word) for word in first_words)
     ):
         raise ScoringError(
-            f"{path}: every line starts with something like an id ({first_words[0]!r}); "
-            "give the format: 'kaldi' if these are ids, 'txt' if they were spoken"
+            f"{path}: every line starts with something like an id ({first_words[0]!r}); give the format: "
+            f"{_option(side)} 'kaldi' if these are ids, 'txt' if they were spoken"
         )
     if content and all(line.startswith("{") and line.endswith("}") for line in content):
         raise ScoringError(f"{path}: the lines look like JSON; give the format: 'jsonl', or 'txt' if they were spoken")
     if content and all(_TIMED_LINE.fullmatch(line) for line in content):
         raise ScoringError(f"{path}: the lines hold times; give the format: 'ctm' or 'stm', or 'txt' for plain words")
     return "txt"
+
+
+def _option(side: Side | None) -> str:
+    """What names the format on the command line."""
+    return f"--{side}-format" if side else "--format"
 
 
 def _is_manifest(lines: list[Line]) -> bool:
