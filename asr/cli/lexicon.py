@@ -30,14 +30,19 @@ def command(
     from asr.data.problems import summarise
     from asr.data.selecting import check_targets
     from asr.files import check_not_read
-    from asr.lm.lexicon import pronounce_texts
+    from asr.lm.lexicon import NO_PRONUNCIATION, pronounce_texts
 
     check_targets([output], [], overwrite)
     check_not_read(output, [*texts, dictionary])
-    found = pronounce_texts(texts, dictionary, case=case.value, remove=remove)
+
+    def tell(unknown: int) -> None:
+        said = "1 word is" if unknown == 1 else f"{unknown:,} words are"
+        typer.echo(f"{said} not in the dictionary: learning from it how letters sound, about a minute", err=True)
+
+    found = pronounce_texts(texts, dictionary, case=case.value, remove=remove, tell=tell)
     found.save(output)
-    words = [problem for problem in found.problems if problem.kind == "no pronunciation"]
-    lines = [problem for problem in found.problems if problem.kind != "no pronunciation"]
+    words = [problem for problem in found.problems if problem.kind == NO_PRONUNCIATION]
+    lines = [problem for problem in found.problems if problem.kind != NO_PRONUNCIATION]
     for line in [*summarise(lines, "text", what="sentences"), *summarise(words, "text", what="words")]:
         typer.echo(line, err=True)
     if json:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from asr.data.lines import read_lines
+from asr.data.lines import is_table, read_lines, table_remedy
 from asr.data.manifest import read_manifest
 from asr.data.problems import Problem
 from asr.errors import LanguageModelError, TextError
@@ -43,7 +43,7 @@ class Sentences:
         """Yield the units of one sentence after the other.
 
         Raises:
-            LanguageModelError: a file has no sentence, or is compressed or a pipe.
+            LanguageModelError: a file has no sentence, or is a table, compressed or a pipe.
             ManifestError: a file cannot be read, or, naming the line, is no UTF-8 text.
         """
         self.problems.clear()
@@ -73,6 +73,11 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
     if path.is_dir() or path.name.endswith((".jsonl", ".jsonl.gz")):
         for utterance in read_manifest(path):
             yield utterance.id, utterance.text or ""
+    elif is_table(path):
+        raise LanguageModelError(
+            f"{path}: a table, whose names of columns and files are no text; {table_remedy(path)}, or write its "
+            "sentences to a plain file, one a line"
+        )
     elif path.suffix == ".gz" or (path.exists() and not path.is_file()):
         raise LanguageModelError(f"{path}: compressed, or a pipe; write the text to a plain file first")
     else:

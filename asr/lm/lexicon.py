@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from asr.data.problems import Problem
 from asr.errors import ConfigError
 from asr.files import write_text
 from asr.lm.corpus import Case, Sentences
-from asr.text import normalise
+from asr.text import marks_around, normalise
 from asr.text.pronunciations import Pronunciations, read_pronunciations, written_pronunciations
 
+NO_PRONUNCIATION = "no pronunciation"
+"""Kind of problem of a word that was not found and not guessed."""
 GUESSED = "guessed"
 """Comment behind a pronunciation by letter-to-sound in a file."""
 
@@ -55,15 +58,23 @@ def default_dictionary() -> Path:
 
 
 def pronounce_texts(
-    texts: Sequence[str | Path], dictionary: str | Path | None = None, *, case: Case = "lower", remove: str = ""
+    texts: Sequence[str | Path],
+    dictionary: str | Path | None = None,
+    *,
+    case: Case = "lower",
+    remove: str = "",
+    tell: Callable[[int], None] | None = None,
 ) -> WordPronunciations:
     """Look every word of texts up, and guess those that are not there from how the dictionary is pronounced.
+
+    Words with the punctuation of a sentence at an end are not guessed.
 
     Args:
         texts: files with one sentence a line, or manifests.
         dictionary: in the manner of CMUdict; None: CMUdict itself, see `default_dictionary`.
         case: see `asr.text.normalise`; that of the acoustic model, as `remove`.
         remove: characters taken out of the texts.
+        tell: called with the number of words to guess before the work, which takes about a minute with CMUdict.
 
     Raises:
         TextError: the dictionary cannot be read.
@@ -80,7 +91,18 @@ def pronounce_texts(
     problems = list(sentences.problems)
     missing = [word for word in words if word not in known]
     guesses: Pronunciations = {}
+    punctuated = {word: marks for word in missing if (marks := marks_around(word))}
+    marks = marks_around("".join(punctuated.values()))
+    for word in punctuated:
+        message = (
+            f"{word!r} is not in {path}, and its punctuation is not said; take it out with --remove "
+            f"{shlex.quote(marks)}, and for the model with text.remove"
+        )
+        problems.append(Problem(word, NO_PRONUNCIATION, message))
+    missing = [word for word in missing if word not in punctuated]
     if missing:
+        if tell:
+            tell(len(missing))
         from asr.lm.letter_to_sound import LetterToSound
 
         model = LetterToSound(known)
@@ -88,7 +110,7 @@ def pronounce_texts(
             phones = model.pronounce(word)
             if phones is None:
                 message = f"{word!r} is not in {path} and has characters that no word there has; write it as it is said"
-                problems.append(Problem(word, "no pronunciation", message))
+                problems.append(Problem(word, NO_PRONUNCIATION, message))
             else:
                 guesses[word] = [phones]
     found = {word: known.get(word) or guesses[word] for word in words if word in known or word in guesses}

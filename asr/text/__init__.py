@@ -2,7 +2,7 @@
 
 from asr.text.bpe import BpeTokenizer
 from asr.text.building import build_tokenizer, count_words
-from asr.text.normalisation import APOSTROPHES, normalise
+from asr.text.normalisation import APOSTROPHES, marks_around, normalise
 from asr.text.phones import PhoneTokenizer
 from asr.text.tokenizer import BLANK, COMPANIONS, SPACE, Tokenizer, ctc_frames
 
@@ -17,5 +17,6 @@ __all__ = [
     "build_tokenizer",
     "count_words",
     "ctc_frames",
+    "marks_around",
     "normalise",
 ]

@@ -48,6 +48,20 @@ def test_words_of_texts_and_manifests_are_looked_up_or_guessed(
     assert read_pronunciations(output)["badex"] == [said("badex")]
 
 
+def test_words_with_punctuation_are_not_guessed(asr_command: AsrCommand, dictionary: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text('Dab, badex.\n"cixo" dab\n', encoding="utf-8")
+    output = tmp_path / "lexicon.txt"
+    arguments = ("lexicon", tmp_path / "text.txt", "--dictionary", dictionary, "--output", output)
+    ran = asr_command(*arguments)
+    assert output.read_text() == "dab D AA B\ndab(2) D OW B\n"
+    assert "3 words left out, no pronunciation" in ran.err
+    assert """take it out with --remove '.,"'""" in ran.err
+    assert "learning" not in ran.err
+    ran = asr_command(*arguments, "--remove", '".,', "--overwrite")
+    assert "3 words, 2 of them guessed: badex, cixo" in ran.out
+    assert ran.err.startswith("2 words are not in the dictionary: learning from it how letters sound, about a minute")
+
+
 def test_what_was_corrected_by_hand_is_replaced_where_told(
     asr_command: AsrCommand, dictionary: Path, tmp_path: Path
 ) -> None:

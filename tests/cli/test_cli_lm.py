@@ -103,6 +103,18 @@ def test_mistakes_exit_with_a_message(asr_command: Command, text: Path, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text"]
 
 
+def test_tables_are_refused_and_punctuation_is_told(asr_command: Command, text: Path, tmp_path: Path) -> None:
+    assert "punctuation" not in asr_command("lm", "train", text, "-o", tmp_path / "lm.lm").err
+    (tmp_path / "table.csv").write_text("audio,text\na.wav,one two\n")
+    ran = asr_command("lm", "train", tmp_path / "table.csv", "-o", tmp_path / "new.lm")
+    assert (ran.status, (tmp_path / "new.lm").exists()) == (1, False)
+    assert f"`asr data import {tmp_path / 'table.csv'} --output DIR` makes a manifest of it, or write its" in ran.err
+    (tmp_path / "written").write_text('The cat, the dog.\nthe cat sat.\nit\'s "the" dog\n')
+    ran = asr_command("lm", "train", tmp_path / "written", "-o", tmp_path / "new.lm")
+    assert """4 of 11 different words carry punctuation, such as '"the"'""" in ran.err
+    assert """sed 's/[.,"]/ /g' TEXT > CLEAN""" in ran.err
+
+
 def test_mix_does_not_write_over_a_model_that_it_reads(asr_command: Command, text: Path, tmp_path: Path) -> None:
     models = [tmp_path / "a.lm", tmp_path / "b.lm"]
     for model in models:

@@ -60,7 +60,7 @@ def command(
         )
     if report is not None:
         found.save(report)
-    notes = found.notes() if checked.training.init is None else []
+    notes = found.notes(from_nothing=checked.training.init is None)
     if not json:
         for line in [*found.lines(), "", *notes, *([found.verdict()] if fix is None else [])]:
             typer.echo(line)

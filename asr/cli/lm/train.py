@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -163,6 +164,8 @@ def command(
     )
     result.model.save(output)
     _print_problems(result)
+    if units is Units.words:
+        _print_punctuation(result.model.words)
     if json:
         print_json(
             {
@@ -200,5 +203,19 @@ def _print_problems(result: NgramTraining) -> None:
         typer.echo(
             f"the counts of order {', '.join(orders)} are too few, or too even, to estimate discounts; "
             "fixed ones are used",
+            err=True,
+        )
+
+
+def _print_punctuation(words: list[str]) -> None:
+    """Words with a comma are others than those that most acoustic models write."""
+    from asr.text import marks_around
+
+    found = {word: marks for word in words if (marks := marks_around(word))}
+    if found:
+        taking_out = f"s/[{marks_around(''.join(found.values()))}]/ /g"
+        typer.echo(
+            f"{len(found):,} of {len(words):,} different words carry punctuation, such as {min(found)!r}: unless the "
+            f"acoustic model writes it, take it out first: sed {shlex.quote(taking_out)} TEXT > CLEAN",
             err=True,
         )

@@ -44,6 +44,8 @@ class Checked:
     words: int = 0
     characters: int = 0
     """Of the normalised transcript, spaces not counted."""
+    unheard: tuple[str, ...] = ()
+    """Words of a dev or test utterance that the token table of phones does not know, each as often as it is said."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,13 @@ class Checker:
             mended = replace(utterance, text=mended_text(utterance.text))
         text = normalise(mended.text or "", self.config.text.case, self.config.text.remove)
         untrainable = text_problem(mended, self.tokenizer, self.config)
-        note(untrainable or text_problem(utterance, self.tokenizer, self.config), mendable=untrainable is None)
+        # The table has the words of training alone, so others of a dev or test set are told of the set as a whole.
+        unheard: tuple[str, ...] = ()
+        if part != kinds.TRAIN and untrainable is not None and untrainable.kind == kinds.NO_PRONUNCIATION:
+            missing = set(self.tokenizer.missing(text))
+            unheard = tuple(word for word in text.split() if word in missing)
+        else:
+            note(untrainable or text_problem(utterance, self.tokenizer, self.config), mendable=untrainable is None)
         problems += leftovers(utterance.id, text, self.tokenizer, self.conventions)
         rate = content = 0
         try:
@@ -108,6 +116,7 @@ class Checker:
             text=short_hash(text),
             words=len(text.split()),
             characters=len(text.replace(" ", "")),
+            unheard=unheard,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 
 from asr.data.doctor.checker import Checked, short_hash
@@ -29,6 +30,8 @@ class Columns:
     start: array[float] = field(default_factory=lambda: array("d"))
     duration: array[float] = field(default_factory=lambda: array("d"))
     speakers: set[str] = field(default_factory=set)
+    unheard: Counter[str] = field(default_factory=Counter)
+    """Words that the token table does not know, see `Checked`."""
 
     def add(self, line: int, utterance: Utterance, checked: Checked) -> None:
         """Note one utterance. One that is lost takes no part in the comparison of contents."""
@@ -39,6 +42,7 @@ class Columns:
         self.text.append(checked.text)
         self.words.append(checked.words)
         self.characters.append(checked.characters)
+        self.unheard.update(checked.unheard)
         self.rate.append(checked.rate)
         place = f"{os.path.abspath(used.audio)}\n{used.channel}\n{used.member}"
         self.recording.append(0 if checked.lost else short_hash(place))

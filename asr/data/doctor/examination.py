@@ -69,6 +69,7 @@ def examine(
         examination.ordered(),
         dict(sorted(transcripts.characters.items())),
         time.perf_counter() - started,
+        transcripts.punctuation_note(config),
     )
 
 
@@ -125,6 +126,7 @@ class _Examination:
         for columns in others:
             outside = sum(f.part == columns.part and f.problem.kind == kinds.OUTSIDE for f in self.findings)
             self.findings += set_checks.alphabet_mismatch(columns, outside)
+            self.findings += set_checks.unheard_words(columns, transcripts)
             self.findings += set_checks.shared_speakers(train, columns)
             self.findings += set_checks.shared_sentences(train, columns)
             for finding in set_checks.shared_audio(train, columns):

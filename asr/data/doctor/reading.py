@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from asr.config import Config
 from asr.data.doctor import kinds
-from asr.data.doctor.text_checks import leftover_classes
+from asr.data.doctor.text_checks import IN_WORDS, leftover_classes
 from asr.data.manifest import Part
 from asr.data.problems import Problem
 from asr.data.utterance import Utterance
@@ -80,6 +80,8 @@ class Survey:
     """How often each word occurs."""
     leftovers: Counter[str] = field(default_factory=Counter)
     """Utterances with digits, symbols, punctuation."""
+    marks: Counter[str] = field(default_factory=Counter)
+    """Utterances with each mark of punctuation."""
 
     def tokenizer(self, config: Config) -> Tokenizer:
         """The token table that training would make."""
@@ -92,6 +94,21 @@ class Survey:
         if config.text.alphabet is not None:
             return frozenset({kinds.DIGITS, kinds.SYMBOLS, kinds.PUNCTUATION})
         return frozenset(k for k, count in self.leftovers.items() if count >= CONVENTION_SHARE * self.transcripts)
+
+    def punctuation_note(self, config: Config) -> str | None:
+        """What comes of punctuation where it is normal, and so no finding; None where it was asked for."""
+        if config.text.alphabet is not None or kinds.PUNCTUATION not in self.conventions(config):
+            return None
+        marks = [mark for mark, _ in self.marks.most_common()]
+        # Removing is for every place: a hyphen would go from inside words too.
+        remove = "".join(mark for mark in marks if mark not in IN_WORDS) or "".join(marks)
+        learns = (
+            "words with it need pronunciations" if config.text.units == "phones" else "the model learns to write it"
+        )
+        return (
+            f"punctuation in {self.leftovers[kinds.PUNCTUATION]} of {self.transcripts} transcripts: {' '.join(marks)}; "
+            f"{learns}, unless text.remove: {remove!r}"
+        )
 
 
 def survey(parts: Sequence[Part], config: Config) -> Survey:
@@ -111,5 +128,7 @@ def survey(parts: Sequence[Part], config: Config) -> Survey:
             examples = result.examples.setdefault(character, [])
             if len(examples) < EXAMPLES:
                 examples.append(item.id)
-        result.leftovers.update(set(leftover_classes(text).values()))
+        classes = leftover_classes(text)
+        result.leftovers.update(set(classes.values()))
+        result.marks.update(mark for mark, kind in classes.items() if kind == kinds.PUNCTUATION)
     return result

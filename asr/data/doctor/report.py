@@ -54,6 +54,8 @@ class Report:
     alphabet: dict[str, int]
     """Each character of the training transcripts, and how many utterances it is in."""
     wall_seconds: float
+    punctuation: str | None = None
+    """What to know of punctuation that most training transcripts have."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -95,14 +97,15 @@ class Report:
             rows += ["", f"{head}: {names}{more}", f"{'':8} {first.problem.id}: {first.problem.message}"]
         return rows
 
-    def notes(self) -> list[str]:
-        """What is no defect, and good to know before a model is trained from nothing."""
-        if not 0 < self.seconds < LITTLE:
-            return []
-        return [
-            f"note: {self.seconds / 60:.1f} min of audio in all is little to train a model from nothing; fine-tuning "
-            "needs less: asr train CONFIG --init en-small"
-        ]
+    def notes(self, from_nothing: bool = True) -> list[str]:
+        """What is no defect, and good to know before a model is trained, be it `from_nothing` or from another."""
+        told = [f"note: {self.punctuation}"] if self.punctuation else []
+        if from_nothing and 0 < self.seconds < LITTLE:
+            told.append(
+                f"note: {self.seconds / 60:.1f} min of audio in all is little to train a model from nothing; "
+                "fine-tuning needs less: asr train CONFIG --init en-small"
+            )
+        return told
 
     def verdict(self) -> str:
         """One line: may training start?"""

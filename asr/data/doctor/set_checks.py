@@ -70,6 +70,18 @@ def alphabet_mismatch(columns: Columns, outside: int) -> Iterator[Finding]:
         yield columns.set_finding(kinds.ALPHABET_MISMATCH, message)
 
 
+def unheard_words(columns: Columns, survey: Survey) -> Iterator[Finding]:
+    """Words of a dev or test set that a model of phones cannot write by itself, as training never spelt them."""
+    unheard = {word: count for word, count in columns.unheard.items() if word not in survey.words}
+    if unheard:
+        first = min(unheard, key=lambda word: (-unheard[word], word))
+        message = (
+            f"{sum(unheard.values())} of {sum(columns.words)} words ({len(unheard)} different, such as {first!r}) are "
+            "in no training transcript: greedy decoding cannot write them, beam search with --lm and --lexicon can"
+        )
+        yield columns.set_finding(kinds.UNHEARD_WORDS, message)
+
+
 def repeated_ids(columns: Columns) -> Iterator[Finding]:
     """Ids that stand in the manifest before; every use but the first."""
     seen: dict[str, int] = {}

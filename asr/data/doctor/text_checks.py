@@ -10,7 +10,7 @@ from asr.config import Config
 from asr.data.doctor import kinds
 from asr.data.manifest import Utterance
 from asr.data.problems import Problem
-from asr.text import Tokenizer, normalise
+from asr.text import Tokenizer, marks_around, normalise
 
 JOINERS = "\u200c\u200d"
 """Zero-width non-joiner and joiner: spelling in Persian and the scripts of India, rubbish elsewhere."""
@@ -32,6 +32,8 @@ def text_problem(utterance: Utterance, tokenizer: Tokenizer, config: Config) -> 
         if tokenizer.units == "phones":
             kind = kinds.NO_PRONUNCIATION
             remedy = "`asr lexicon MANIFEST --output NEW` looks them up or guesses them; name NEW as text.lexicon"
+            if marks := marks_around("".join(map(marks_around, tokenizer.missing(text)))):
+                remedy = f"take the punctuation out with text.remove: {marks!r}"
         return Problem(utterance.id, kind, f"{text[:60]!r} has {tokenizer.lacking(text)}; {remedy}")
     return None
 

@@ -113,6 +113,16 @@ def test_figures_and_punctuation_are_normal_where_most_have_them_or_the_alphabet
     assert found(examine(few, config=removed)) == [("a-0", kinds.NO_TRANSCRIPT)]
 
 
+def test_punctuation_that_is_normal_is_noted_with_what_takes_it_out(record: Recorder) -> None:
+    manifest = record.manifest("train", [record("a", "bad, cab."), record("b", 'bad "cab".'), record("c", "well-fed")])
+    report = examine(manifest)
+    assert report.findings == []
+    told = """note: punctuation in 2 of 3 transcripts: . , "; the model learns to write it, unless text.remove: '.,"'"""
+    assert report.notes(from_nothing=False) == [told]
+    assert report.notes()[0] == told
+    assert examine(manifest, config=parse_config({"text": {"remove": '.,"'}})).notes(from_nothing=False) == []
+
+
 def test_rare_characters_of_a_large_set_are_named(record: Recorder) -> None:
     one = record("a-0")
     segment = replace(one, duration=1.4, recording_samples=round(1.5 * RATE))
