@@ -54,6 +54,8 @@ class BeamOptions:
         for name in ("token_min_log_prob", "prune", "lm_weight", "word_bonus", "unknown_penalty"):
             if math.isnan(getattr(self, name)):
                 raise ConfigError(f"{name}: not a number")
+        if math.isinf(self.word_bonus):
+            raise ConfigError(f"word_bonus: {self.word_bonus} is not finite; give a number such as 1.5")
         if self.prune <= 0:
             raise ConfigError(f"prune: {self.prune} would drop every prefix; give a positive number, such as 16")
         if not 0 <= self.lm_weight < math.inf:

@@ -118,7 +118,7 @@ def main(
         calibration = fit_calibration(asr.load_model(output, device=device, threads=threads), chosen)
         once(lambda: calibration.save(output))
     except ManifestError as error:  # the model is as good without
-        console.print(f"confidences stay as they are: {error}")
+        console.print(f"there are no calibrated confidences: {error}")
     for width in sorted({TUNED_BEAM, beam}):
         decoder = asr.load_model(output, device=device, decoding={"beam": width}, threads=threads)
         scores[f"beam {width}, {order}-gram"] = asr.evaluate(decoder, found[dev])

@@ -322,6 +322,7 @@ def test_lengths_that_do_not_fit_are_refused(lengths: list[int]) -> None:
         ("prune", 0.0),
         ("prune", math.nan),
         ("lm_weight", -1.0),
+        ("word_bonus", math.inf),
         ("blank_skip", 1.5),
         ("token_min_log_prob", math.nan),
     ],
