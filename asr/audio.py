@@ -20,7 +20,7 @@ from asr.audio_headers import CONVERT, FETCH_AGAIN, View, check_header
 from asr.errors import AudioError
 from asr.interrupts import interrupts_held
 
-AudioSource: TypeAlias = str | Path | bytes | BinaryIO
+AudioSource: TypeAlias = str | Path | bytes | bytearray | memoryview | BinaryIO
 """A path, the bytes of a whole file, or a file opened in binary mode (always read from its beginning)."""
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64")
@@ -160,7 +160,7 @@ class _Recording:
 
 
 def _name(source: AudioSource) -> str:
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>"
     if isinstance(source, str | Path):
         return str(source)
@@ -194,8 +194,8 @@ def _opened(source: AudioSource) -> Iterator[_Recording]:
 
 
 def _binary_file(source: AudioSource, name: str, stack: ExitStack) -> BinaryIO:
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(bytes(source))
     if isinstance(source, str | Path):
         try:
             if Path(source).is_dir():

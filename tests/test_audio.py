@@ -178,7 +178,10 @@ def test_bytes_file_object_and_pipe_equal_the_path(tmp_path: Path) -> None:
     path.write_bytes(encoded(speechlike(), "FLAC"))
     expected = load_audio(path)
     np.testing.assert_array_equal(load_audio(str(path)), expected)
-    np.testing.assert_array_equal(load_audio(path.read_bytes()), expected)
+    for kind in (bytes, bytearray, memoryview):
+        np.testing.assert_array_equal(load_audio(kind(path.read_bytes())), expected)
+    with pytest.raises(AudioError, match="<bytes>: empty file"):
+        load_audio(bytearray())
     with path.open("rb") as file:
         assert audio_info(file).samples == len(expected)
         np.testing.assert_array_equal(load_audio(file), expected)  # from the beginning, wherever it stood

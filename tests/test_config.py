@@ -331,3 +331,10 @@ def test_a_setting_of_another_kind_of_model_or_training_is_refused(tmp_path: Pat
 
 def test_its_default_says_nothing_and_is_taken(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, ""), ["training.plateau_patience=3", "model.heads=4"]) == Config()
+
+
+def test_files_may_be_named_by_paths_in_python() -> None:
+    config = parse_config({"data": {"train": Path("a/train")}, "decoding": {"method": "beam", "lm": Path("a.lm")}})
+    assert (config.data.train, config.decoding.lm) == ("a/train", "a.lm")
+    config.decoding.lm = Path("b.lm")  # type: ignore[assignment]
+    assert config.model_dump()["decoding"]["lm"] == "b.lm"

@@ -159,3 +159,16 @@ def test_a_folder_of_recordings_alone_has_no_format(tmp_path: Path, asr_command:
     ran = asr_command("data", "import", DIGITS, "--output", tmp_path / "out")
     assert ran.status == 1
     assert "no format fits (found 3000 .wav)" in ran.err
+
+
+def test_columns_that_were_not_used_are_named_where_there_is_no_speaker(tmp_path: Path, asr_command: Command) -> None:
+    recordings(tmp_path, "one.wav")
+    (tmp_path / "t.csv").write_text("audio,text,voice,age\none.wav,hello,Ann,7\n")
+    command = ("data", "import", tmp_path / "t.csv", "--output", tmp_path / "out", "--overwrite")
+    ran = asr_command(*command)
+    assert (ran.status, "not used: 'voice', 'age'. Name that of the speakers with --column speaker=" in ran.err) == (
+        0,
+        True,
+    )
+    ran = asr_command(*command, "--column", "speaker=voice")
+    assert (ran.status, ran.err) == (0, "")

@@ -76,6 +76,13 @@ def command(
     typer.echo(f"{result.format}: {result.utterances} utterances, {result.seconds / 60:.1f} min, in {result.manifest}")
     if result.without_text:
         typer.echo(f"{result.without_text} of them have an empty transcript")
+    if result.unused_columns:
+        names = ", ".join(map(repr, result.unused_columns))
+        typer.echo(
+            f"no utterance has a speaker; columns that were not used: {names}. Name that of the speakers with "
+            "--column speaker=NAME",
+            err=True,
+        )
     if result.problems:
         for line in summarise(result.problems, str(source)):
             typer.secho(line, fg="red", err=True)

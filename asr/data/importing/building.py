@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -51,11 +52,12 @@ class Builder:
     Attributes:
         problems: what was left out, in the order of the source.
         utterances, seconds, without_text: how many were made, their length together, and how many have no words.
+        with_speaker: how many have a speaker.
     """
 
     def __init__(self, known: Survey, progress: Progress | None = None):
         self.problems: list[Problem] = []
-        self.utterances, self.seconds, self.without_text = 0, 0.0, 0
+        self.utterances, self.seconds, self.without_text, self.with_speaker = 0, 0.0, 0, 0
         self._survey, self._progress = known, progress
         self._headers: dict[str, AudioInfo | Unusable] = {}
         self._ids: dict[str, int] = {}
@@ -71,6 +73,7 @@ class Builder:
                     self.utterances += 1
                     self.seconds += utterance.duration
                     self.without_text += not utterance.text
+                    self.with_speaker += utterance.speaker is not None
                     yield utterance
             except Unusable as unusable:
                 self._report(unusable.problem)
@@ -82,7 +85,8 @@ class Builder:
 
     def _utterance(self, entry: Entry) -> Utterance:
         _check_unicode(entry)
-        info = self._header(entry)
+        audio = _written_otherwise(entry)
+        info = self._header(entry, audio)
         channel = entry.channel
         if channel is not None and channel >= info.channels:
             message = f"channel {channel} of {entry.audio}, which has {info.channels}; channels are counted from 0"
@@ -91,7 +95,7 @@ class Builder:
         whole = start == 0 and round(duration * info.sample_rate) == info.samples
         return Utterance(
             id=self._id(entry, info),
-            audio=entry.audio,
+            audio=audio,
             duration=info.seconds if whole else duration,
             sample_rate=info.sample_rate,
             text=entry.text,
@@ -101,13 +105,13 @@ class Builder:
             recording_samples=None if whole else info.samples,
         )
 
-    def _header(self, entry: Entry) -> AudioInfo:
-        audio = str(entry.audio)
-        header = self._headers.get(audio)
+    def _header(self, entry: Entry, audio: Path) -> AudioInfo:
+        named = str(entry.audio)
+        header = self._headers.get(named)
         if header is None:
-            header = _read_header(entry.audio)
-            if audio in self._survey.shared_audio:
-                self._headers[audio] = header
+            header = _read_header(audio)
+            if named in self._survey.shared_audio:
+                self._headers[named] = header
         if isinstance(header, AudioInfo):
             return header
         raise Unusable(entry.where, header.problem.kind, header.problem.message)
@@ -135,6 +139,20 @@ def _check_unicode(entry: Entry) -> None:
         except UnicodeEncodeError:
             message = f"{_printable(what)[:80]!r} is not Unicode and cannot stand in a manifest; rename or correct it"
             raise Unusable(entry.where, "not Unicode", message) from None
+
+
+def _written_otherwise(entry: Entry) -> Path:
+    """The recording as its file system writes it: macOS once wrote `ü` in two characters, and tables write one."""
+    audio = entry.audio
+    if str(audio).isascii() or audio.is_file():
+        return audio
+    root = entry.root if audio.is_relative_to(entry.root) else Path(audio.anchor)
+    name = str(audio.relative_to(root))
+    for form in ("NFC", "NFD"):
+        other = root / unicodedata.normalize(form, name)
+        if other.is_file():
+            return other
+    return audio
 
 
 def _printable(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -25,7 +25,8 @@ _READERS: dict[str, Callable[[Path, Options], Iterator[Found]]] = {
     "text_files": folder.read,
     "librispeech": folder.read_librispeech,
 }
-_WITH_COLUMNS = ("table", "nemo", "huggingface", "common_voice")
+_TABLES = ("table", "huggingface", "common_voice")
+_WITH_COLUMNS = (*_TABLES, "nemo")
 _WITH_AUDIO_ROOT = (*_WITH_COLUMNS, "kaldi")
 
 
@@ -40,6 +41,8 @@ class ImportResult:
     without_text: int
     """Utterances with an empty transcript."""
     problems: list[Problem]
+    unused_columns: list[str] = field(default_factory=list)
+    """Of a table, where no utterance has a speaker: one of them may name it."""
 
 
 def import_data(
@@ -94,7 +97,10 @@ def import_data(
         reasons = "\n".join(summarise(builder.problems, str(source)))
         raise ManifestError(f"{source}: none of {known.total} utterances can be used, nothing is written\n{reasons}")
     write_manifest(manifest, chain([first], utterances))
-    return ImportResult(manifest, format, builder.utterances, builder.seconds, builder.without_text, builder.problems)
+    unused = tables.unused_columns(source, options) if format in _TABLES and not builder.with_speaker else []
+    return ImportResult(
+        manifest, format, builder.utterances, builder.seconds, builder.without_text, builder.problems, unused
+    )
 
 
 def _target(output: Path) -> Path:

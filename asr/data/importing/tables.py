@@ -62,6 +62,21 @@ def header(path: Path, encoding: str | None) -> tuple[str, list[str]]:
     raise ManifestError(f"{path}: empty; the first line must name the columns, such as audio,text")
 
 
+def unused_columns(source: Path, options: Options) -> list[str]:
+    """The columns of a table that nothing is taken from; none of JSON lines.
+
+    Raises:
+        ManifestError: the table cannot be read.
+    """
+    metadata = [source / name for name in METADATA_NAMES if (source / name).is_file()]
+    path = metadata[0] if metadata else _only_table(source)
+    if path.suffix.lower() in (".jsonl", ".json"):
+        return []
+    names = header(path, options.encoding)[1]
+    used = match_columns(names, options.columns).values()
+    return [name for name in names if name and name not in used]
+
+
 def _only_table(source: Path) -> Path:
     if source.is_file():
         return source

@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -270,3 +272,14 @@ def test_common_voice(tmp_path: Path, record: Record) -> None:
     assert (utterance.audio, utterance.text, utterance.speaker) == (audio, '"Ach," sagte sie. "So', "abc")
     with pytest.raises(ManifestError, match=r"holds dev.tsv, train.tsv; give one"):
         import_data(tmp_path, tmp_path / "other")
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_name_in_another_unicode_form_is_found(
+    tmp_path: Path, record: Record, on_disk: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"]
+) -> None:
+    audio = record(unicodedata.normalize(on_disk, "für/größe.wav"))
+    name = unicodedata.normalize(in_table, "für/größe.wav")
+    source = table(tmp_path / "train.csv", ["audio", "text"], [name, "hello"])
+    (utterance,) = imported(source)
+    assert (utterance.audio, utterance.audio.is_file()) == (audio, True)
