@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +94,8 @@ def pronounce_texts(
     marks = marks_around("".join(punctuated.values()))
     for word in punctuated:
         message = (
-            f"{word!r} is not in {path}, and its punctuation is not said; take it out with --remove "
-            f"{shlex.quote(marks)}, and for the model with text.remove"
+            f"{word!r} is not in {path}, and its punctuation is not said; take it out with --remove '{marks}', and for "
+            "the model with text.remove"
         )
         problems.append(Problem(word, NO_PRONUNCIATION, message))
     missing = [word for word in missing if word not in punctuated]

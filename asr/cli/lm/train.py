@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -216,6 +215,6 @@ def _print_punctuation(words: list[str]) -> None:
         taking_out = f"s/[{marks_around(''.join(found.values()))}]/ /g"
         typer.echo(
             f"{len(found):,} of {len(words):,} different words carry punctuation, such as {min(found)!r}: unless the "
-            f"acoustic model writes it, take it out first: sed {shlex.quote(taking_out)} TEXT > CLEAN",
+            f"acoustic model writes it, take it out first: sed '{taking_out}' TEXT > CLEAN",
             err=True,
         )
