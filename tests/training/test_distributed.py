@@ -157,7 +157,7 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
         torch.testing.assert_close(others[key], tensor, rtol=0, atol=WEIGHTS)
     for rates in ("dev_wer", "dev_cer"):
         assert [row[rates] for row in epochs(two)] == [row[rates] for row in epochs(one)]
-    assert epochs(two)[-1]["dev_wer"] < 1
+    assert losses(two)[-1] < 0.7 * losses(two)[0]
     assert said.count("epoch   8 ") == 1  # one process speaks for all
 
 

@@ -28,6 +28,7 @@ def test_training_cuts_the_gradient_as_it_is_told(good: list[Utterance], small_c
 
     full, whole, cut = first_step(None), first_step(10_000), first_step(5)
     for name, gradient in full.items():
-        torch.testing.assert_close(whole[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+        rounding = 1e-4 * max(1.0, float(gradient.abs().max()))
+        torch.testing.assert_close(whole[name], gradient, atol=rounding, rtol=1e-4, msg=name)
     name = "classifier.encoder.layers.0.forwards.weight_hh_l0"
     assert (cut[name] - full[name]).norm() > 1e-3 * full[name].norm()
