@@ -53,6 +53,11 @@ def writing(path: Path) -> Iterator[Path]:
         ) from None
 
 
+def shown(path: str | Path) -> str:
+    """A path for people and JSON: bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file, whole or not at all; its folder is made.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -141,11 +140,6 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(f"{pair}: {value!r} is not a YAML value") from None
     return options
-
-
-def shown(path: Path) -> str:
-    """A path for people and JSON: bytes that are not UTF-8 become replacement characters."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def decoding_options(**options: Any) -> dict[str, Any]:

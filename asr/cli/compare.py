@@ -24,9 +24,9 @@ from asr.cli.common import (
     error_console,
     print_json,
     set_threads,
-    shown,
 )
 from asr.cli.score import Format, Normalisation
+from asr.files import shown
 
 
 def command(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import Device, Model, Threads, set_threads, shown
+from asr.cli.common import Device, Model, Threads, set_threads
+from asr.files import shown
 from asr.model.folders import DEFAULT, find_model
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import parse_options, shown
+from asr.cli.common import parse_options
 from asr.errors import ConfigError
+from asr.files import shown
 
 if TYPE_CHECKING:
     from rich.table import Table

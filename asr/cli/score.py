@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asr.cli.common import Json, print_json, shown
+from asr.cli.common import Json, print_json
 from asr.errors import ConfigError
+from asr.files import shown
 
 if TYPE_CHECKING:
     from asr.scoring import Score

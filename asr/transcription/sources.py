@@ -20,6 +20,7 @@ from asr.data.manifest import MANIFEST_NAMES, UniqueIds, read_manifest
 from asr.data.shards import local_shards
 from asr.data.utterance import Utterance
 from asr.errors import AsrError, AudioError, ConfigError, ManifestError
+from asr.files import shown
 
 STDIN = "-"
 """Names standard input: audio as an input, a list of paths as a list."""
@@ -45,7 +46,7 @@ class Recording:
     @property
     def name(self) -> str:
         """The path for people and JSON: bytes that are not UTF-8 become replacement characters."""
-        return _readable(self.path)
+        return shown(self.path)
 
     @property
     def source(self) -> Utterance | BinaryIO | str:
@@ -57,7 +58,7 @@ class Recording:
     @property
     def label(self) -> str:
         """The key likewise, for the formats that name their recording with an id (ctm, trn)."""
-        return _readable(self.key)
+        return shown(self.key)
 
 
 class Sources:
@@ -301,7 +302,3 @@ def _read_list(path: str) -> list[str]:
         raise ManifestError(f"{name}: not a list of paths, a line each; an audio file is named without --list")
     lines = data.split(b"\0") if b"\0" in data else [line.rstrip(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(line) for line in lines if line.strip()]
-
-
-def _readable(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", errors="replace")

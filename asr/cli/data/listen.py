@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import error_console, shown
+from asr.cli.common import error_console
+from asr.files import shown
 
 
 def command(

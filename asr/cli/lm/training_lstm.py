@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from asr.cli.common import print_json, shown
+from asr.cli.common import print_json
 from asr.errors import ConfigError
+from asr.files import shown
 
 if TYPE_CHECKING:
     from asr.lm.corpus import Case
