@@ -158,5 +158,5 @@ def test_place_that_cannot_be_written_is_named(tmp_path: Path, two: list[Path]) 
     with pytest.raises(OutputError, match=r"file/out/statistics\.json: cannot be written"):
         save_statistics(statistics(two), tmp_path / "file" / "out")
     (tmp_path / "out" / "statistics.png").mkdir(parents=True)
-    with pytest.raises(OutputError, match=r"out/statistics\.png: cannot be written"):
+    with pytest.raises(OutputError, match=r"out/statistics\.png: is a folder; name a file"):
         save_statistics(statistics(two), tmp_path / "out")

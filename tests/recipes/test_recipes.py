@@ -204,7 +204,7 @@ def test_english_small_is_packed_and_fine_tuned(librispeech: Path, an4: Path, sp
     assert f"| dev-clean, beam 8, 2-gram | {results['wer']:.2%} |" in card
     speakers = {one.speaker for one in read_manifest(tmp_path / "data/train")}
     assert f"h of {len(speakers)} people reading" in card
-    assert "confidences stay as they are: 33 words" in ran.stdout
+    assert "there are no calibrated confidences: 33 words" in ran.stdout
     assert {"priors.json", "lm.lmz"} <= {path.name for path in (tmp_path / "packed").iterdir()}
     again = run("english_small", *places, *options, *settings, cwd=tmp_path)
     assert (again.returncode, "packed exists already" in again.stderr) == (2, True)
