@@ -17,6 +17,7 @@ from asr.decoding.priors import divided, load_priors
 from asr.decoding.rescoring import rescore
 from asr.decoding.times import word_tokens
 from asr.errors import ConfigError
+from asr.model.folders import file_of
 from asr.text import PhoneTokenizer, Tokenizer
 
 if TYPE_CHECKING:
@@ -89,19 +90,13 @@ class Decoder:
         if self.settings.grammar_of == "sentences":
             text = self._said.get(tuple(hypothesis.tokens), hypothesis.text)
         else:
-            groups = [
-                tuple(hypothesis.tokens[k] for k in word) for word in word_tokens(hypothesis.tokens, self.tokenizer)
-            ]
-            text = " ".join(self._said[group] for group in groups)
-        return (
-            hypothesis
-            if text == hypothesis.text
-            else replace(hypothesis, text=text, words=list(map(Word, text.split())))
-        )
+            words = word_tokens(hypothesis.tokens, self.tokenizer)
+            text = " ".join(self._said[tuple(hypothesis.tokens[place] for place in word)] for word in words)
+        return replace(hypothesis, text=text, words=list(map(Word, text.split())))
 
     def _beam_search(self, config: Config, threads: int | None) -> BeamSearch:
         from asr.decoding.beam import BeamOptions, BeamSearch  # numba, which greedy decoding does without
-        from asr.decoding.grammar import automaton_of, readings
+        from asr.decoding.grammar import grammar
         from asr.decoding.hotwords import favoured_words, hotwords
         from asr.decoding.lexicon import Lexicon
         from asr.lm.ngram import NgramModel
@@ -109,9 +104,8 @@ class Decoder:
         settings, rules, favoured = config.decoding, None, None
         lexicon = Lexicon.load(self._file(settings.lexicon), self.tokenizer) if settings.lexicon is not None else None
         if settings.grammar is not None:
-            spelling = self._spelling(lexicon)
-            self._said = readings(self._file(settings.grammar), spelling, settings.grammar_of, config.text)
-            rules = automaton_of(self._said, self.tokenizer, settings.grammar_of)
+            path = self._file(settings.grammar)
+            rules, self._said = grammar(path, self._spelling(lexicon), settings.grammar_of, config.text)
         elif settings.hotwords is not None:
             path = self._file(settings.hotwords)
             rules = hotwords(path, self._spelling(lexicon), config.text)
@@ -125,7 +119,7 @@ class Decoder:
             nbest=max(settings.nbest, RESCORED) if settings.rescore is not None else settings.nbest,
         )
         lm = NgramModel.load(self._file(settings.lm)) if settings.lm is not None else None
-        if lexicon is not None and not self._in_folder(settings.lexicon):
+        if lexicon is not None and settings.lexicon is not None and self._file(settings.lexicon).parent != self.folder:
             self._note_unusable(lexicon, lm)
         # A model of phones writes the words of a language model by the lexicon that it has itself.
         own = self.tokenizer.units == "phones" and lm is not None and lm.units == "words"
@@ -167,12 +161,7 @@ class Decoder:
 
     def _file(self, name: str) -> Path:
         """The file of that name in the model folder, or else as the path stands."""
-        return self.folder / name if self.folder is not None and self._in_folder(name) else Path(name)
-
-    def _in_folder(self, name: str | None) -> bool:
-        if self.folder is None or name is None or Path(name).is_absolute():
-            return False
-        return (self.folder / name).exists()
+        return Path(name) if self.folder is None else file_of(self.folder, name)
 
 
 def of_lexicon(options: BeamOptions, lm: NgramModel | None, lexicon: Lexicon | None) -> BeamOptions:

@@ -111,8 +111,9 @@ def fuse(
             if space < 0 and not begins.any():
                 raise ConfigError(f"a language model of words needs the token {SPACE!r}, which parts them")
             vocabulary, unspelled = build_vocabulary(lm.words, unigrams(lm), tokenizer, lexicon)
-            gains = [(favoured or {}).get(lm.words[label], 0.0) for label in vocabulary.word.tolist()]
-            vocabulary = vocabulary._replace(favour=np.exp(np.clip(gains, -MOST_FAVOUR, MOST_FAVOUR)))
+            if favoured:
+                gains = [favoured.get(lm.words[label], 0.0) for label in vocabulary.word.tolist()]
+                vocabulary = vocabulary._replace(favour=np.exp(np.clip(gains, -MOST_FAVOUR, MOST_FAVOUR)))
         else:
             kind = TOKENS
             label = np.array([lm.label(token) for token in tokenizer.tokens], np.int32)

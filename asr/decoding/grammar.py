@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,25 @@ from asr.lm.automaton import Automaton
 from asr.text import SPACE, Tokenizer, normalise
 
 
+class Grammar(NamedTuple):
+    """What may come out, as an automaton over token ids, and what each allowed sentence or word is written as.
+
+    Attributes:
+        automaton: weight 0 for what is allowed.
+        written: the entry, as the model writes it, of every way in which tokens say it: the first of those that sound
+            alike.
+    """
+
+    automaton: Automaton
+    written: dict[tuple[int, ...], str]
+
+
 def grammar(
     entries: Iterable[str] | str | Path,
     tokenizer: Tokenizer,
     mode: Literal["sentences", "words"] = "sentences",
     text: TextConfig | None = None,
-) -> Automaton:
+) -> Grammar:
     """The automaton that allows a list of sentences, or any sequence of listed words, and forbids all else.
 
     All allowed sequences have weight 0. One space stands between words, none at either end. Saying nothing is allowed
@@ -42,19 +55,6 @@ def grammar(
             `words`; a list without entries.
         ManifestError: the file cannot be read.
     """
-    return automaton_of(readings(entries, tokenizer, mode, text), tokenizer, mode)
-
-
-def readings(
-    entries: Iterable[str] | str | Path,
-    tokenizer: Tokenizer,
-    mode: Literal["sentences", "words"] = "sentences",
-    text: TextConfig | None = None,
-) -> dict[tuple[int, ...], str]:
-    """Every way in which tokens say an entry, and the entry as the model writes it: the first, where two sound alike.
-
-    Arguments and errors are those of `grammar`.
-    """
     rules = text or TextConfig(case="keep")
     found: dict[tuple[int, ...], str] = {}
     problems = []
@@ -73,14 +73,8 @@ def readings(
     if not found:
         name = entries if isinstance(entries, str | Path) else "grammar"
         raise TextError(f"{name}: no entries; write one of the allowed {mode} a line")
-    return found
-
-
-def automaton_of(
-    found: Mapping[tuple[int, ...], str], tokenizer: Tokenizer, mode: Literal["sentences", "words"]
-) -> Automaton:
-    """The automaton of what `readings` has found."""
-    return _sentences(list(found)) if mode == "sentences" else word_loop(list(found), tokenizer)
+    sequences = list(found)
+    return Grammar(_sentences(sequences) if mode == "sentences" else word_loop(sequences, tokenizer), found)
 
 
 def _sentences(sequences: Sequence[Sequence[int]]) -> Automaton:

@@ -40,37 +40,38 @@ def build_vocabulary(
 ) -> tuple[Vocabulary, int]:
     """The words whose `unigrams` `[words]`, natural-log probabilities, are finite, and how many cannot be spelled.
 
-    Words are spelled as the tokenizer or the lexicon does; of several with one spelling the likeliest stays.
+    Words are spelled as the tokenizer or the lexicon does.
 
     Raises:
         ConfigError: no word can be spelled.
     """
-    alike: dict[tuple[int, ...], list[int]] = {}
+    places: dict[tuple[int, ...], int] = {}
+    spelled, labels = [], []
     missing = {label: words[label] for label in np.flatnonzero(np.isfinite(unigrams)).tolist()}
     for label, tokens in list(_spelled(words, missing, tokenizer, lexicon)):
         missing.pop(label, None)
-        if label not in alike.setdefault(tokens, []):
-            alike[tokens].append(label)
-    spellings, labels = list(alike), [sorted(found, key=lambda label: -unigrams[label]) for found in alike.values()]
+        spelled.append(places.setdefault(tokens, len(places)))
+        labels.append(label)
     if not labels:
         first = list(missing.values())[:3]
         raise ConfigError(
             f"no word of the language model (it begins {', '.join(map(repr, first))}) can be spelled with the "
             f"tokens {''.join(tokenizer.tokens[1:])!r}; train it on text in the acoustic model's case and alphabet"
         )
-    trie = build_trie(spellings)
+    trie = build_trie(list(places))
     nodes = len(trie.label)
-    counts = np.zeros(nodes, np.int32)
-    counts[trie.end] = [len(found) for found in labels]
-    word_begin = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    word = np.array([label for place in np.argsort(trie.end) for label in labels[place]], np.int32)
+    # Each word once at each of its nodes, the likeliest first.
+    node, word = np.divmod(np.unique(trie.end[spelled].astype(np.int64) * len(words) + labels), len(words))
+    order = np.lexsort((-unigrams[word], node))
+    node, word = node[order], word[order]
+    word_begin = np.searchsorted(node, np.arange(nodes + 1)).astype(np.int32)
     estimate = np.full(nodes, -np.inf)
-    estimate[trie.end] = unigrams[[found[0] for found in labels]]
+    estimate[node[::-1]] = unigrams[word[::-1]]  # of several the last one written, which is the first, stays
     _raise_to_best(estimate, trie.parent)
     children = np.bincount(trie.parent[1:], minlength=nodes)
     child_begin = np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.int32)
-    favour = np.ones(len(word))
-    return Vocabulary(child_begin, trie.label.astype(np.int32), word_begin, word, favour, estimate), len(missing)
+    token, word = trie.label.astype(np.int32), word.astype(np.int32)
+    return Vocabulary(child_begin, token, word_begin, word, np.ones(len(word)), estimate), len(missing)
 
 
 def _spelled(

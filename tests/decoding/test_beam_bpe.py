@@ -129,7 +129,7 @@ def test_narrow_beam_finds_what_the_wide_one_finds(pieces: BpeTokenizer, lm: Ngr
 
 
 def test_list_of_words_allows_any_sequence_of_them(pieces: BpeTokenizer) -> None:
-    automaton = grammar(["ab", "abba", "b"], pieces, "words")
+    automaton = grammar(["ab", "abba", "b"], pieces, "words").automaton
 
     def allowed(text: str) -> bool:
         state = int(automaton.start[0])

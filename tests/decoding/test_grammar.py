@@ -42,14 +42,14 @@ words = st.text("ab", min_size=1, max_size=3)
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(words, max_size=3).map(" ".join), min_size=1, max_size=6))
 def test_only_the_listed_sentences_are_allowed(sentences: list[str]) -> None:
-    automaton = grammar(sentences, TOKENIZER)
+    automaton = grammar(sentences, TOKENIZER).automaton
     assert {text for text in EVERYTHING if allowed(automaton, text, TOKENIZER)} == {s for s in sentences if len(s) < 7}
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(words, min_size=1, max_size=4))
 def test_any_sequence_of_the_listed_words_is_allowed_and_nothing_else(listed: list[str]) -> None:
-    automaton = grammar(listed, TOKENIZER, mode="words")
+    automaton = grammar(listed, TOKENIZER, mode="words").automaton
     expected = {t for t in EVERYTHING if t == "" or all(word in listed for word in t.split(" "))}
     assert {text for text in EVERYTHING if allowed(automaton, text, TOKENIZER)} == expected
 
@@ -57,7 +57,7 @@ def test_any_sequence_of_the_listed_words_is_allowed_and_nothing_else(listed: li
 def test_file_goes_through_the_text_rules_and_blank_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "commands.txt"
     path.write_text("\ufeffTurn  left!\r\n\r\nStop\r\n", encoding="utf-8")
-    automaton = grammar(path, LETTERS, text=TextConfig(remove="!"))
+    automaton = grammar(path, LETTERS, text=TextConfig(remove="!")).automaton
     assert allowed(automaton, "turn left")
     assert allowed(automaton, "stop")
     assert not allowed(automaton, "turn")
@@ -65,7 +65,7 @@ def test_file_goes_through_the_text_rules_and_blank_lines_are_skipped(tmp_path: 
 
 
 def test_saying_nothing_is_allowed_where_the_empty_sentence_is_listed() -> None:
-    automaton = grammar(["", "yes"], LETTERS)
+    automaton = grammar(["", "yes"], LETTERS).automaton
     assert allowed(automaton, "")
     assert allowed(automaton, "yes")
 
@@ -75,7 +75,7 @@ def test_hundred_thousand_sentences_build_in_seconds() -> None:
     vocabulary = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 8))) for _ in range(2000)]
     sentences = [" ".join(rng.choices(vocabulary, k=5)) for _ in range(100_000)]
     started = time.process_time()
-    automaton = grammar(sentences, LETTERS)
+    automaton = grammar(sentences, LETTERS).automaton
     assert time.process_time() - started < 8  # 1 here
     assert all(allowed(automaton, sentence) for sentence in sentences[::1000])
     assert not allowed(automaton, sentences[0] + " x")
